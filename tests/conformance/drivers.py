@@ -1,0 +1,126 @@
+"""Run the black-box drivers of a folder against the installed zolal and print their counts; what
+the drivers say goes to stderr.
+
+    drivers.py FOLDER [REPORT]
+
+Each driver is asked about a server of its own: `zolal` in one process, serving the application that
+the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each driver.
+"""
+
+import contextlib
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+# Driver, its arguments after HOST and PORT, and the application that it expects.
+DRIVERS = [
+    ("drive.py", ["--cases", "cases-dev.jsonl"], "reference_app:app"),
+    ("wsgi_check.py", ["--log", "{log}"], "wsgi_check:application"),
+]
+
+# Which failed checks are failures here: "none" (the counts are printed, and that is all), "must"
+# (those that the specification demands), "all".
+GATE = "none"
+
+SECONDS_TO_START = 30
+SECONDS_TO_CHECK = 600
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_it_answers(port, server):
+    end = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"zolal does not answer (exit status {server.poll()})")
+
+
+@contextlib.contextmanager
+def serving(application, folder, log):
+    """zolal on a free port of the loopback; yields the port."""
+    port = free_port()
+    zolal = pathlib.Path(sys.executable).with_name("zolal")
+    command = [zolal, "--app-dir", folder, "--bind", f"127.0.0.1:{port}", application]
+    with open(log, "wb") as stderr:
+        server = subprocess.Popen(command, cwd=folder, stdout=stderr, stderr=stderr)
+        try:
+            wait_until_it_answers(port, server)
+            yield port
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def read_counts(output):
+    """(passed, failed, skipped, failed at level MUST) as a driver's last lines say."""
+    counts = re.search(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", output, re.M)
+    must = re.search(r"level MUST: (\d+)|\(MUST (\d+)\)", output)
+    if not counts or not must:
+        raise RuntimeError("the driver did not say how many passed")
+    return *(int(number or 0) for number in counts.groups()), int(must[1] or must[2])
+
+
+def run_driver(folder, driver, arguments, application):
+    """What the driver printed."""
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+        arguments = [argument.format(log=log.name) for argument in arguments]
+        with serving(application, folder, log.name) as port:
+            command = [sys.executable, driver, "127.0.0.1", str(port), *arguments]
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SECONDS_TO_CHECK,
+            )
+        return done.stdout
+
+
+def gated(passed, failed, skipped, must):
+    """The counts as this project's test run takes them; None: not at all."""
+    return {
+        "none": None,
+        "must": (passed, must, skipped + failed - must),
+        "all": (passed, failed, skipped),
+    }[GATE]
+
+
+def main(folder, report=None):
+    broken = False
+    for driver, arguments, application in DRIVERS:
+        counted = (0, 1, 0)
+        try:
+            output = run_driver(folder, driver, arguments, application)
+            print(f"--- {driver}\n{output}", file=sys.stderr)
+            passed, failed, skipped, must = read_counts(output)
+            print(f"{driver}: {passed} passed, {failed} failed ({must} MUST), {skipped} skipped")
+            counted = gated(passed, failed, skipped, must)
+        except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+            print(f"{driver}: could not be run: {error}")
+        broken = broken or (counted is not None and counted[1] > 0)
+        if report and counted:
+            with open(report, "a") as lines:
+                print(*counted, file=lines)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
