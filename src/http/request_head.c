@@ -1,0 +1,598 @@
+#include "http/request_head.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "http/scan.h"
+#include "http/target.h"
+#include "http/token.h"
+
+/* Old clients send a line end after a body (RFC 9112 2.2); more than a few of them is no mistake.
+ */
+enum { EMPTY_LINES_SIZE = 16 };
+
+/* What became of a line: refused when < 0. Lines are read strictly from left to right, and what
+ * comes later is looked at only when all before it is right: so the verdict does not depend on how
+ * the bytes were cut, and a line that is too long is told from a bad one by which comes first. */
+enum line_result {
+    LINE_UNFINISHED = 0, /* the bytes, or the limit, end before the line does */
+    LINE_DONE = 1,
+    LINE_LAST = 2 /* the empty line after the fields */
+};
+
+/* The line being read: bytes from `at` up to `end`, which no line may pass. */
+struct cursor {
+    const char *at;
+    const char *end;
+};
+
+/* ------------------------------------------------------------------------------- request line */
+
+static int take_line_end(struct cursor *cursor, enum http_refusal otherwise)
+{
+    size_t len = (size_t)(cursor->end - cursor->at);
+    if (len >= 2 && cursor->at[0] == '\r' && cursor->at[1] == '\n') {
+        cursor->at += 2;
+        return LINE_DONE;
+    }
+    if (len == 0)
+        return LINE_UNFINISHED;
+    if (*cursor->at == '\n')
+        return -HTTP_BARE_LF;
+    if (*cursor->at != '\r')
+        return -(int)otherwise;
+    return len == 1 ? LINE_UNFINISHED : -HTTP_BARE_CR;
+}
+
+static int skip_empty_lines(struct cursor *cursor)
+{
+    const char *start = cursor->at;
+    while (cursor->at < cursor->end && (*cursor->at == '\r' || *cursor->at == '\n')) {
+        if (cursor->at - start >= EMPTY_LINES_SIZE)
+            return -HTTP_BAD_REQUEST_LINE;
+        int result = take_line_end(cursor, HTTP_BAD_REQUEST_LINE);
+        if (result != LINE_DONE)
+            return result;
+    }
+    return cursor->at < cursor->end ? LINE_DONE : LINE_UNFINISHED;
+}
+
+static int take_method(struct request_head *head, struct cursor *cursor)
+{
+    const char *start = cursor->at;
+    cursor->at = http_skip(HTTP_TCHAR, start, cursor->end);
+    if (cursor->at == cursor->end)
+        return LINE_UNFINISHED;
+    if (cursor->at == start || *cursor->at != ' ')
+        return *cursor->at == '\r' || *cursor->at == '\n' ? -HTTP_BAD_REQUEST_LINE
+                                                          : -HTTP_BAD_METHOD;
+    head->method_text = slice_of(start, (size_t)(cursor->at - start));
+    cursor->at++;
+    return LINE_DONE;
+}
+
+static int take_target(struct request_head *head, struct cursor *cursor)
+{
+    const char *start = cursor->at;
+    const char *at = http_skip(HTTP_PATH, start, cursor->end);
+    if (at < cursor->end && *at == '?')
+        at = http_skip(HTTP_QUERY, at + 1, cursor->end);
+    if (at == cursor->end)
+        return LINE_UNFINISHED;
+    if (at == start || *at == '\r' || *at == '\n')
+        return *at == ' ' || *at == '\r' || *at == '\n' ? -HTTP_BAD_REQUEST_LINE : -HTTP_BAD_TARGET;
+    if (*at != ' ')
+        return -HTTP_BAD_TARGET;
+    head->target = slice_of(start, (size_t)(at - start));
+    cursor->at = at + 1;
+    return LINE_DONE;
+}
+
+/* RFC 9112 2.3: "HTTP/" DIGIT "." DIGIT. Byte by byte, so that a short line is refused at its end.
+ */
+static int take_version(struct request_head *head, struct cursor *cursor)
+{
+    static const char form[8] = "HTTP/1.1";
+    const char *at = cursor->at;
+    if (cursor->end - at >= 10 && memcmp(at, "HTTP/1.1\r\n", 10) == 0) {
+        head->minor = 1;
+        cursor->at += sizeof(form);
+        return LINE_DONE;
+    }
+    for (size_t i = 0; i < sizeof(form); i++, at++) {
+        if (at == cursor->end)
+            return LINE_UNFINISHED;
+        if (form[i] == '1' ? !http_is(HTTP_DIGIT, *at) : *at != form[i])
+            return -HTTP_BAD_VERSION;
+    }
+    if (at[-3] != '1')
+        return -HTTP_VERSION_NOT_SUPPORTED;
+    head->minor = at[-1] == '0' ? 0 : 1;
+    cursor->at = at;
+    return LINE_DONE;
+}
+
+static enum http_method method_of(struct slice text)
+{
+    static const struct {
+        struct slice text;
+        enum http_method method;
+    } methods[] = {
+        {{"HEAD", 4}, HTTP_METHOD_HEAD},       {{"POST", 4}, HTTP_METHOD_POST},
+        {{"PUT", 3}, HTTP_METHOD_PUT},         {{"DELETE", 6}, HTTP_METHOD_DELETE},
+        {{"OPTIONS", 7}, HTTP_METHOD_OPTIONS}, {{"CONNECT", 7}, HTTP_METHOD_CONNECT},
+        {{"TRACE", 5}, HTTP_METHOD_TRACE},     {{"PATCH", 5}, HTTP_METHOD_PATCH},
+    };
+    if (text.len == 3 && memcmp(text.data, "GET", 3) == 0)
+        return HTTP_METHOD_GET;
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (slice_equal(text, methods[i].text))
+            return methods[i].method;
+    }
+    return HTTP_METHOD_OTHER;
+}
+
+/* Path and query out of what follows the authority, or out of an origin-form. */
+static void split_path(struct request_head *head, struct slice text)
+{
+    const char *question = memchr(text.data, '?', text.len);
+    size_t path_len = question ? (size_t)(question - text.data) : text.len;
+    size_t query_from = question ? path_len + 1 : path_len;
+    head->path = slice_of(text.data, path_len);
+    head->query = slice_of(text.data + query_from, text.len - query_from);
+}
+
+static size_t scheme_len(struct slice target)
+{
+    static const struct slice schemes[] = {{"http://", 7}, {"https://", 8}};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        struct slice front = slice_of(target.data, schemes[i].len);
+        if (target.len >= front.len && slice_equal_ignoring_case(front, schemes[i]))
+            return front.len;
+    }
+    return 0;
+}
+
+/* RFC 9112 3.2.2. Its authority is the host, whatever Host says. */
+static int read_absolute_form(struct request_head *head)
+{
+    size_t scheme = scheme_len(head->target);
+    if (scheme == 0)
+        return -HTTP_BAD_TARGET;
+    struct slice rest = slice_of(head->target.data + scheme, head->target.len - scheme);
+    size_t len = 0;
+    while (len < rest.len && rest.data[len] != '/' && rest.data[len] != '?')
+        len++;
+    head->host = slice_of(rest.data, len);
+    if (!authority_is_valid(head->host))
+        return -HTTP_BAD_TARGET;
+    head->form = HTTP_ABSOLUTE_FORM;
+    split_path(head, slice_of(rest.data + len, rest.len - len));
+    if (head->path.len == 0)
+        head->path = slice_of(rest.data - 1, 1); /* a '/' that is there: the last one of "://" */
+    return LINE_DONE;
+}
+
+/* A tunnel is a proxy's work (RFC 9110 9.3.6); no other form is right with CONNECT. */
+static int read_authority_form(struct request_head *head)
+{
+    head->form = HTTP_AUTHORITY_FORM;
+    char last = head->target.data[head->target.len - 1];
+    bool has_port = http_is(HTTP_DIGIT, last) && memchr(head->target.data, ':', head->target.len);
+    return has_port && authority_is_valid(head->target) ? -HTTP_METHOD_NOT_IMPLEMENTED
+                                                        : -HTTP_BAD_TARGET;
+}
+
+static int read_target(struct request_head *head)
+{
+    head->host = head->query = (struct slice){0};
+    if (head->method == HTTP_METHOD_CONNECT)
+        return read_authority_form(head);
+    if (head->target.data[0] == '/') {
+        head->form = HTTP_ORIGIN_FORM;
+        split_path(head, head->target);
+        return LINE_DONE;
+    }
+    if (!slice_equal(head->target, SLICE("*")))
+        return read_absolute_form(head);
+    head->form = HTTP_ASTERISK_FORM;
+    head->path = head->target;
+    return head->method == HTTP_METHOD_OPTIONS ? LINE_DONE : -HTTP_BAD_TARGET;
+}
+
+static int take_request_line(struct request_head *head, struct cursor *cursor)
+{
+    int result = take_method(head, cursor);
+    if (result == LINE_DONE)
+        result = take_target(head, cursor);
+    if (result == LINE_DONE)
+        result = take_version(head, cursor);
+    if (result == LINE_DONE)
+        result = take_line_end(cursor, HTTP_BAD_VERSION);
+    if (result != LINE_DONE)
+        return result;
+    head->method = method_of(head->method_text);
+    head->field_count = 0;
+    return read_target(head);
+}
+
+/* --------------------------------------------------------------------------------- field lines */
+
+/* What of the names below a name could be is told by its length and first letter. */
+static enum request_field field_of(struct slice name)
+{
+    static const struct slice names[] = {
+        [REQUEST_FIELD_HOST] = {"host", 4},
+        [REQUEST_FIELD_CONTENT_LENGTH] = {"content-length", 14},
+        [REQUEST_FIELD_TRANSFER_ENCODING] = {"transfer-encoding", 17},
+        [REQUEST_FIELD_CONNECTION] = {"connection", 10},
+        [REQUEST_FIELD_EXPECT] = {"expect", 6},
+    };
+    enum request_field field;
+    switch (name.len) {
+    case 4:
+        field = REQUEST_FIELD_HOST;
+        break;
+    case 6:
+        field = REQUEST_FIELD_EXPECT;
+        break;
+    case 10:
+        field = REQUEST_FIELD_CONNECTION;
+        break;
+    case 14:
+        field = REQUEST_FIELD_CONTENT_LENGTH;
+        break;
+    case 17:
+        field = REQUEST_FIELD_TRANSFER_ENCODING;
+        break;
+    default:
+        return REQUEST_FIELD_OTHER;
+    }
+    bool same = (name.data[0] | 0x20) == names[field].data[0] &&
+                slice_equal_ignoring_case(name, names[field]);
+    return same ? field : REQUEST_FIELD_OTHER;
+}
+
+static void note_field(struct request_head_progress *progress, struct slice name, size_t place)
+{
+    enum request_field field = field_of(name);
+    if (field == REQUEST_FIELD_OTHER)
+        return;
+    progress->seen[field].last = place;
+    if (progress->seen[field].first == 0)
+        progress->seen[field].first = place;
+}
+
+/* The name that begins at the cursor ends at `at`, and not with a colon: what is wrong? */
+static int refuse_name(const struct request_head *head, const struct cursor *cursor, const char *at)
+{
+    if (at == cursor->at && http_is(HTTP_WHITE, *at) && head->field_count > 0)
+        return -HTTP_OBSOLETE_FOLD;
+    if (at == cursor->at || !http_is(HTTP_WHITE, *at))
+        return *at == '\n' ? -HTTP_BARE_LF : -HTTP_BAD_FIELD_NAME;
+    at = http_skip(HTTP_WHITE, at, cursor->end);
+    if (at == cursor->end)
+        return LINE_UNFINISHED;
+    return *at == ':' ? -HTTP_SPACE_BEFORE_COLON : -HTTP_BAD_FIELD_NAME;
+}
+
+static int take_field(struct request_head *head, struct cursor *cursor, struct http_field *field)
+{
+    const char *at = http_skip(HTTP_TCHAR, cursor->at, cursor->end);
+    if (at == cursor->end)
+        return LINE_UNFINISHED;
+    if (at == cursor->at || *at != ':')
+        return refuse_name(head, cursor, at);
+    field->name = slice_of(cursor->at, (size_t)(at - cursor->at));
+    const char *value = http_skip(HTTP_WHITE, at + 1, cursor->end);
+    cursor->at = at = http_skip_field_value(value, cursor->end);
+    while (at > value && http_is(HTTP_WHITE, at[-1]))
+        at--;
+    field->value = slice_of(value, (size_t)(at - value));
+    return take_line_end(cursor, HTTP_BAD_FIELD_VALUE);
+}
+
+static int take_field_line(struct request_head *head, struct request_head_progress *progress,
+                           struct cursor *cursor, const struct http_head_limits *limits)
+{
+    if (cursor->at == cursor->end)
+        return LINE_UNFINISHED;
+    if (*cursor->at == '\r') {
+        int result = take_line_end(cursor, HTTP_BARE_CR);
+        return result == LINE_DONE ? LINE_LAST : result;
+    }
+    if (head->field_count >= limits->fields)
+        return -HTTP_TOO_MANY_FIELDS;
+    struct http_field *field = &head->fields[head->field_count];
+    int result = take_field(head, cursor, field);
+    if (result == LINE_DONE)
+        note_field(progress, field->name, ++head->field_count);
+    return result;
+}
+
+/* ------------------------------------------------------------- what the fields say of the message
+ */
+
+/* Steps through the fields of a kind: the next one's value into `*value`. `*place` begins as 0. */
+static bool next_value(const struct request_head *head,
+                       const struct request_head_progress *progress, enum request_field field,
+                       size_t *place, struct slice *value)
+{
+    size_t next = *place == 0 ? progress->seen[field].first : *place + 1;
+    size_t last = progress->seen[field].last;
+    while (next < last && field_of(head->fields[next - 1].name) != field)
+        next++;
+    if (next > last || last == 0)
+        return false;
+    *place = next;
+    *value = head->fields[next - 1].value;
+    return true;
+}
+
+static bool seen(const struct request_head_progress *progress, enum request_field field)
+{
+    return progress->seen[field].first != 0;
+}
+
+static bool repeated(const struct request_head_progress *progress, enum request_field field)
+{
+    return progress->seen[field].first != progress->seen[field].last;
+}
+
+/* RFC 9112 3.2. Empty is right for a target without authority. */
+static int check_host(struct request_head *head, const struct request_head_progress *progress)
+{
+    if (!seen(progress, REQUEST_FIELD_HOST))
+        return head->minor == 0 ? 0 : -HTTP_NO_HOST;
+    if (repeated(progress, REQUEST_FIELD_HOST))
+        return -HTTP_SEVERAL_HOSTS;
+    struct slice host = head->fields[progress->seen[REQUEST_FIELD_HOST].first - 1].value;
+    if (host.len > 0 && !authority_is_valid(host))
+        return -HTTP_BAD_HOST;
+    if (head->form != HTTP_ABSOLUTE_FORM)
+        head->host = host;
+    return 0;
+}
+
+/* RFC 9110 8.6: digits and nothing else. A list of equal numbers could be taken for one; nobody
+ * means well who sends it. */
+static int read_content_length(struct request_head *head,
+                               const struct request_head_progress *progress)
+{
+    if (repeated(progress, REQUEST_FIELD_CONTENT_LENGTH))
+        return -HTTP_SEVERAL_CONTENT_LENGTHS;
+    struct slice text = head->fields[progress->seen[REQUEST_FIELD_CONTENT_LENGTH].first - 1].value;
+    if (!http_decimal_read(text, &head->content_length))
+        return -HTTP_BAD_CONTENT_LENGTH;
+    head->has_content_length = true;
+    head->framing = head->content_length > 0 ? HTTP_LENGTH : HTTP_NO_BODY;
+    return 0;
+}
+
+/* The codings of a Transfer-Encoding that is not simply "chunked": which refusal tells the client
+ * most? RFC 9112 6.1, 6.3, 7. */
+static enum http_refusal refusal_of_codings(const struct request_head *head,
+                                            const struct request_head_progress *progress)
+{
+    size_t place = 0;
+    size_t chunked = 0;
+    size_t others = 0;
+    bool chunked_last = false;
+    struct slice value;
+    struct slice coding;
+    while (next_value(head, progress, REQUEST_FIELD_TRANSFER_ENCODING, &place, &value)) {
+        while (http_list_next(&value, &coding)) {
+            const char *semicolon = memchr(coding.data, ';', coding.len);
+            size_t len = semicolon ? (size_t)(semicolon - coding.data) : coding.len;
+            struct slice name = http_trim(slice_of(coding.data, len));
+            chunked_last = slice_equal_ignoring_case(name, SLICE("chunked"));
+            if (!http_is_token(name) || (chunked_last && semicolon))
+                return HTTP_BAD_TRANSFER_ENCODING;
+            chunked += chunked_last;
+            others += !chunked_last;
+        }
+    }
+    if (others > 0 && !chunked_last)
+        return HTTP_CHUNKED_NOT_FINAL;
+    return others > 0 && chunked == 1 ? HTTP_UNKNOWN_TRANSFER_ENCODING : HTTP_BAD_TRANSFER_ENCODING;
+}
+
+static int read_transfer_encoding(struct request_head *head,
+                                  const struct request_head_progress *progress)
+{
+    if (head->minor == 0)
+        return -HTTP_CHUNKED_IN_1_0;
+    if (seen(progress, REQUEST_FIELD_CONTENT_LENGTH))
+        return -HTTP_LENGTH_AND_CHUNKED;
+    size_t first = progress->seen[REQUEST_FIELD_TRANSFER_ENCODING].first;
+    if (repeated(progress, REQUEST_FIELD_TRANSFER_ENCODING) ||
+        !slice_equal_ignoring_case(head->fields[first - 1].value, SLICE("chunked")))
+        return -(int)refusal_of_codings(head, progress);
+    head->framing = HTTP_CHUNKED;
+    return 0;
+}
+
+static int read_framing(struct request_head *head, const struct request_head_progress *progress)
+{
+    head->framing = HTTP_NO_BODY;
+    head->content_length = 0;
+    head->has_content_length = false;
+    if (seen(progress, REQUEST_FIELD_TRANSFER_ENCODING))
+        return read_transfer_encoding(head, progress);
+    if (seen(progress, REQUEST_FIELD_CONTENT_LENGTH))
+        return read_content_length(head, progress);
+    return 0;
+}
+
+/* RFC 9112 9.3. */
+static void read_connection(struct request_head *head, const struct request_head_progress *progress)
+{
+    bool close = false;
+    bool keep_alive = head->minor > 0;
+    size_t place = 0;
+    struct slice value;
+    struct slice option;
+    while (next_value(head, progress, REQUEST_FIELD_CONNECTION, &place, &value)) {
+        while (http_list_next(&value, &option)) {
+            close |= slice_equal_ignoring_case(option, SLICE("close"));
+            keep_alive |= slice_equal_ignoring_case(option, SLICE("keep-alive"));
+        }
+    }
+    head->keep_alive = keep_alive && !close;
+}
+
+/* RFC 9110 10.1.1: of an HTTP/1.0 client it is not for us; without a body there is nothing to wait
+ * for. */
+static int read_expect(struct request_head *head, const struct request_head_progress *progress)
+{
+    head->expect_continue = false;
+    if (head->minor == 0)
+        return 0;
+    size_t place = 0;
+    struct slice value;
+    struct slice expectation;
+    while (next_value(head, progress, REQUEST_FIELD_EXPECT, &place, &value)) {
+        while (http_list_next(&value, &expectation)) {
+            if (!slice_equal_ignoring_case(expectation, SLICE("100-continue")))
+                return -HTTP_EXPECTATION_FAILED;
+            head->expect_continue = head->framing != HTTP_NO_BODY;
+        }
+    }
+    return 0;
+}
+
+/* Only when the head is whole: so a refusal of a single line comes first however the bytes are cut.
+ */
+static int read_message(struct request_head *head, const struct request_head_progress *progress)
+{
+    int result = check_host(head, progress);
+    if (result == 0)
+        result = read_framing(head, progress);
+    if (result == 0)
+        result = read_expect(head, progress);
+    read_connection(head, progress);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------- the whole
+ */
+
+/* Set the cursor to the line in hand, up to what is here or what a line may be, its end included.
+ * Returns what to say if the line does not end there; HTTP_ACCEPTED: wait for more. */
+static enum http_refusal bound_line(struct cursor *cursor,
+                                    const struct request_head_progress *progress,
+                                    struct slice bytes, const struct http_head_limits *limits)
+{
+    enum http_refusal refusal = HTTP_ACCEPTED;
+    size_t end = bytes.len;
+    size_t line_limit = progress->in_fields ? limits->field_size : limits->request_line;
+    if (end >= limits->head) {
+        end = limits->head > progress->line ? limits->head : progress->line;
+        refusal = progress->in_fields ? HTTP_HEAD_TOO_LARGE : HTTP_URI_TOO_LONG;
+    }
+    if (end - progress->line >= 2 && end - progress->line - 2 >= line_limit) {
+        end = progress->line + line_limit + 2;
+        refusal = progress->in_fields ? HTTP_FIELD_TOO_LARGE : HTTP_URI_TOO_LONG;
+    }
+    cursor->at = bytes.data + progress->line;
+    cursor->end = bytes.data + end;
+    return refusal;
+}
+
+/* Goes on with the line in hand. */
+static int take_line(struct request_head *head, struct request_head_progress *progress,
+                     struct cursor *cursor, const struct http_head_limits *limits)
+{
+    if (progress->in_fields)
+        return take_field_line(head, progress, cursor, limits);
+    int result = take_request_line(head, cursor);
+    progress->in_fields = result == LINE_DONE;
+    return result;
+}
+
+static ssize_t take_lines(struct request_head *head, struct request_head_progress *progress,
+                          struct slice bytes, const struct http_head_limits *limits)
+{
+    for (;;) {
+        struct cursor cursor;
+        enum http_refusal too_long = bound_line(&cursor, progress, bytes, limits);
+        int result = take_line(head, progress, &cursor, limits);
+        if (result < 0)
+            return result;
+        if (result == LINE_UNFINISHED) {
+            progress->scanned = bytes.len;
+            return -(ssize_t)too_long;
+        }
+        progress->line = (size_t)(cursor.at - bytes.data);
+        if (result == LINE_LAST)
+            return (ssize_t)progress->line;
+    }
+}
+
+/* Is the end of the line in hand still out of sight, and may it yet come? */
+static bool must_wait(struct request_head_progress *progress, struct slice bytes,
+                      const struct http_head_limits *limits)
+{
+    struct cursor cursor;
+    size_t scanned = progress->scanned;
+    if (scanned == 0 || bound_line(&cursor, progress, bytes, limits) != HTTP_ACCEPTED)
+        return false;
+    assert(scanned <= bytes.len);
+    progress->scanned = bytes.len;
+    return !memchr(bytes.data + scanned, '\n', bytes.len - scanned);
+}
+
+ssize_t request_head_parse(struct request_head *head, struct request_head_progress *progress,
+                           struct slice bytes, const struct http_head_limits *limits)
+{
+    if (bytes.len == 0)
+        return 0;
+    if (progress->in_fields && progress->base != bytes.data)
+        request_head_move(head, progress->base, bytes.data);
+    progress->base = bytes.data;
+    if (must_wait(progress, bytes, limits))
+        return 0;
+    if (!progress->in_fields && progress->line < EMPTY_LINES_SIZE) {
+        struct cursor cursor = {bytes.data, bytes.data + bytes.len};
+        int result = skip_empty_lines(&cursor);
+        if (result != LINE_DONE)
+            return result;
+        progress->line = (size_t)(cursor.at - bytes.data);
+    }
+    ssize_t result = take_lines(head, progress, bytes, limits);
+    if (result > 0) {
+        int message = read_message(head, progress);
+        *progress = (struct request_head_progress){0};
+        return message < 0 ? message : result;
+    }
+    return result;
+}
+
+static void slice_move(struct slice *slice, const char *from, const char *to)
+{
+    /* As numbers: the bytes at `from` may be gone, and C forbids to subtract such pointers. */
+    if (slice->data)
+        slice->data = to + ((uintptr_t)slice->data - (uintptr_t)from);
+}
+
+void request_head_move(struct request_head *head, const char *from, const char *to)
+{
+    slice_move(&head->method_text, from, to);
+    slice_move(&head->target, from, to);
+    slice_move(&head->path, from, to);
+    slice_move(&head->query, from, to);
+    slice_move(&head->host, from, to);
+    for (size_t i = 0; i < head->field_count; i++) {
+        slice_move(&head->fields[i].name, from, to);
+        slice_move(&head->fields[i].value, from, to);
+    }
+}
+
+struct slice request_head_field(const struct request_head *head, struct slice name)
+{
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (slice_equal_ignoring_case(head->fields[i].name, name))
+            return head->fields[i].value;
+    }
+    return (struct slice){0};
+}
