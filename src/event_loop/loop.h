@@ -1,0 +1,71 @@
+/* The event loop: descriptors, what happens on them, and time. One thread turns it at a time.
+ *
+ *     while (running) {
+ *         n = loop_wait(&loop, timeout_ms);   // may block
+ *         loop_dispatch(&loop);               // calls on_ready of each
+ *     }
+ */
+#ifndef ZOLAL_EVENT_LOOP_LOOP_H
+#define ZOLAL_EVENT_LOOP_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "base/error.h"
+
+/* Bits of `ready`, with epoll(7)'s meaning. */
+#define LOOP_READABLE EPOLLIN
+#define LOOP_WRITABLE EPOLLOUT
+#define LOOP_PEER_ENDED EPOLLRDHUP
+#define LOOP_BROKEN (EPOLLERR | EPOLLHUP)
+#define LOOP_EDGE EPOLLET
+
+/* What the loop watches; lives inside its owner. The owner keeps it alive until it is removed AND no
+ * dispatch is under way (see loop.depth). */
+struct loop_watch {
+    int fd;
+    void (*on_ready)(struct loop_watch *watch, uint32_t ready);
+};
+
+#define LOOP_BATCH 64
+
+/* `now_ms`: CLOCK_MONOTONIC when the last wait returned. `depth`: dispatches under way (one may run
+ * inside another; then what an outer one still holds must not be freed). */
+struct loop {
+    int epoll_fd;
+    int depth;
+    int ready_next; /* ready[ready_next .. ready_count) are not dispatched yet */
+    int ready_count;
+    uint64_t now_ms;
+    struct epoll_event ready[LOOP_BATCH];
+};
+
+/* Returns 0 or -errno with `err` filled. */
+int loop_init(struct loop *loop, struct error *err);
+
+/* Close the epoll descriptor. */
+void loop_release(struct loop *loop);
+
+/* Watch `watch->fd` for `events` (LOOP_...). Returns 0 or -errno (ENOSPC, ENOMEM, EPERM). */
+int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
+
+/* Change the events. Returns 0 or -errno. */
+int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
+
+/* Stop watching. Not needed before the last descriptor of a description is closed. */
+void loop_remove(struct loop *loop, struct loop_watch *watch);
+
+/* Wait for at most `timeout_ms` (-1: no limit); inside a dispatch that has more to serve, not at all.
+ * Returns how many are ready, 0 after the time or a
+ * signal, -errno for anything else. Updates now_ms. */
+int loop_wait(struct loop *loop, int timeout_ms);
+
+/* Call on_ready for what the last loop_wait found. May be called again from within, by loop_wait and
+ * loop_dispatch: the inner one serves what is left of the outer one's, each once. */
+void loop_dispatch(struct loop *loop);
+
+/* Read the clock into now_ms. */
+void loop_update_time(struct loop *loop);
+
+#endif

@@ -1,0 +1,114 @@
+#include "python/calls.h"
+
+#include "trace/recorder.h"
+
+int calls_init(struct module_state *state)
+{
+    state->call_names = PyDict_New();
+    return state->call_names ? 0 : -1;
+}
+
+/* "qualname (file)", written into the recording. 0 when that fails. */
+static uint32_t calls_write_name(struct module_state *state, PyCodeObject *code)
+{
+    PyObject *qualname = PyObject_GetAttr((PyObject *)code, state->strings[STRING_CO_QUALNAME]);
+    if (!qualname) { /* Python 3.10 */
+        PyErr_Clear();
+        qualname = Py_NewRef(code->co_name);
+    }
+    PyObject *text = PyUnicode_FromFormat("%U (%U)", qualname, code->co_filename);
+    Py_DECREF(qualname);
+    if (!text)
+        return 0;
+    Py_ssize_t len;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
+    uint32_t name = utf8 ? trace_name(slice_of(utf8, (size_t)len)) : 0;
+    Py_DECREF(text);
+    return name;
+}
+
+/* The name of a code object, remembered. The dict keeps the code alive, so that its address is its
+ * own. */
+static uint32_t calls_name(struct module_state *state, PyCodeObject *code)
+{
+    PyObject *known = PyDict_GetItemWithError(state->call_names, (PyObject *)code);
+    if (known)
+        return (uint32_t)PyLong_AsUnsignedLong(known);
+    if (PyErr_Occurred())
+        return 0;
+    uint32_t name = calls_write_name(state, code);
+    PyObject *number = PyLong_FromUnsignedLong(name);
+    if (number && name > 0)
+        PyDict_SetItem(state->call_names, (PyObject *)code, number);
+    Py_XDECREF(number);
+    return name;
+}
+
+/* The code that runs when `callee` is called, a new reference, or NULL when it is not Python's. */
+static PyCodeObject *calls_code(PyObject *callee)
+{
+    if (PyMethod_Check(callee))
+        callee = PyMethod_GET_FUNCTION(callee);
+    if (PyFunction_Check(callee))
+        return (PyCodeObject *)Py_NewRef(PyFunction_GET_CODE(callee));
+    PyObject *call = PyObject_GetAttrString((PyObject *)Py_TYPE(callee), "__call__");
+    PyCodeObject *code = NULL;
+    if (call && PyFunction_Check(call))
+        code = (PyCodeObject *)Py_NewRef(PyFunction_GET_CODE(call));
+    Py_XDECREF(call);
+    PyErr_Clear();
+    return code;
+}
+
+/* A generator's code and the line where it goes on; or what an iterator's __next__ is. */
+static PyCodeObject *calls_next_code(struct module_state *state, PyObject *iterator, int *line)
+{
+    if (PyGen_Check(iterator)) {
+        PyObject *code = PyObject_GetAttrString(iterator, "gi_code");
+        PyObject *frame = PyObject_GetAttr(iterator, state->strings[STRING_GI_FRAME]);
+        PyObject *lineno = frame && frame != Py_None
+                               ? PyObject_GetAttr(frame, state->strings[STRING_F_LINENO])
+                               : NULL;
+        *line = lineno && lineno != Py_None ? (int)PyLong_AsLong(lineno) : 0;
+        Py_XDECREF(lineno);
+        Py_XDECREF(frame);
+        return (PyCodeObject *)code;
+    }
+    PyObject *next = PyObject_GetAttrString((PyObject *)Py_TYPE(iterator), "__next__");
+    PyCodeObject *code = NULL;
+    if (next && PyFunction_Check(next))
+        code = (PyCodeObject *)Py_NewRef(PyFunction_GET_CODE(next));
+    Py_XDECREF(next);
+    return code;
+}
+
+void calls_enter(struct module_state *state, enum trace_python what, PyObject *callee)
+{
+    int line = 0;
+    uint32_t name = 0;
+    PyCodeObject *code =
+        what == TRACE_PYTHON_NEXT ? calls_next_code(state, callee, &line) : calls_code(callee);
+    if (code) {
+        name = calls_name(state, code);
+        line = line > 0 ? line : code->co_firstlineno;
+        Py_DECREF(code);
+    } else {
+        name = trace_name(slice_of_text(Py_TYPE(callee)->tp_name));
+    }
+    PyErr_Clear();
+    trace_python_enter(what, name, (uint32_t)line);
+}
+
+void calls_enter_from_application(struct module_state *state, enum trace_python what)
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (!frame) {
+        trace_python_enter(what, 0, 0);
+        return;
+    }
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    uint32_t name = calls_name(state, code);
+    Py_DECREF(code);
+    PyErr_Clear();
+    trace_python_enter(what, name, (uint32_t)PyFrame_GetLineNumber(frame));
+}

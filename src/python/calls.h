@@ -1,0 +1,19 @@
+/* Python-call capture: the calls between server and application with function, file and line, for
+ * the recording. Costs nothing while a server was made without `python_calls`. */
+#ifndef ZOLAL_PYTHON_CALLS_H
+#define ZOLAL_PYTHON_CALLS_H
+
+#include "python/state.h"
+#include "trace/event.h"
+
+/* Returns 0, or -1 with an exception set. */
+int calls_init(struct module_state *state);
+
+/* Record that `callee` is about to be called: its function's first line, or the line at which a
+ * generator goes on. Leaves no exception behind. */
+void calls_enter(struct module_state *state, enum trace_python what, PyObject *callee);
+
+/* Record that the application calls the server, from the line where it stands. */
+void calls_enter_from_application(struct module_state *state, enum trace_python what);
+
+#endif

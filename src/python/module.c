@@ -1,0 +1,153 @@
+/* The extension module zolal._zolal: the C core for Python. Multi-phase initialisation (PEP 489).
+ */
+#include "python/state.h"
+
+#include "python/calls.h"
+#include "python/reader_type.h"
+#include "python/recording.h"
+#include "python/server_type.h"
+#include "python/wsgi/file_wrapper.h"
+#include "python/wsgi/input.h"
+#include "python/wsgi/responder.h"
+#include "server/limits.h"
+
+static struct PyModuleDef module_def;
+
+struct module_state *state_of_module(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+struct module_state *state_of_type(PyTypeObject *type)
+{
+#if PY_VERSION_HEX >= 0x030B0000
+    PyObject *module = PyType_GetModuleByDef(type, &module_def);
+    return module ? PyModule_GetState(module) : NULL;
+#else
+    return PyType_GetModuleState(type);
+#endif
+}
+
+static int module_add_strings(struct module_state *state)
+{
+    static const char *const texts[STATE_STRING_COUNT] = {
+#define X(name, text) text,
+        STATE_STRINGS(X)
+#undef X
+    };
+    for (int i = 0; i < STATE_STRING_COUNT; i++) {
+        state->strings[i] = PyUnicode_InternFromString(texts[i]);
+        if (!state->strings[i])
+            return -1;
+    }
+    state->empty_bytes = PyBytes_FromStringAndSize(NULL, 0);
+    return state->empty_bytes ? 0 : -1;
+}
+
+/* limits: name -> (default, meaning). */
+static int module_add_limits(PyObject *module)
+{
+    static const struct {
+        const char *name;
+        unsigned long long value;
+        const char *meaning;
+    } rows[] = {
+#define X(name, value, meaning) {#name, value, meaning},
+        LIMITS(X)
+#undef X
+    };
+    PyObject *limits = PyDict_New();
+    for (size_t i = 0; limits && i < sizeof(rows) / sizeof(rows[0]); i++) {
+        PyObject *row = Py_BuildValue("(Ks)", rows[i].value, rows[i].meaning);
+        if (!row || PyDict_SetItemString(limits, rows[i].name, row) < 0)
+            Py_CLEAR(limits);
+        Py_XDECREF(row);
+    }
+    if (!limits)
+        return -1;
+    int result = PyModule_AddObjectRef(module, "limits", limits);
+    Py_DECREF(limits);
+    return result;
+}
+
+static int module_exec(PyObject *module)
+{
+    struct module_state *state = state_of_module(module);
+    if (module_add_strings(state) < 0 || calls_init(state) < 0)
+        return -1;
+    if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
+        return -1;
+    if (module_add_limits(module) < 0 || recording_add(module) < 0)
+        return -1;
+    if (file_wrapper_type_add(module) < 0 || input_type_add(module) < 0 ||
+        responder_type_add(module) < 0 || server_type_add(module) < 0)
+        return -1;
+    return reader_type_add(module);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct module_state *state = state_of_module(module);
+    Py_VISIT(state->call_names);
+    Py_VISIT(state->server_type);
+    Py_VISIT(state->responder_type);
+    Py_VISIT(state->input_type);
+    Py_VISIT(state->file_wrapper_type);
+    Py_VISIT(state->reader_type);
+    Py_VISIT(state->event_type);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    struct module_state *state = state_of_module(module);
+    for (int i = 0; i < STATE_STRING_COUNT; i++)
+        Py_CLEAR(state->strings[i]);
+    Py_CLEAR(state->empty_bytes);
+    Py_CLEAR(state->call_names);
+    Py_CLEAR(state->server_type);
+    Py_CLEAR(state->responder_type);
+    Py_CLEAR(state->input_type);
+    Py_CLEAR(state->file_wrapper_type);
+    Py_CLEAR(state->reader_type);
+    Py_CLEAR(state->event_type);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    recording_end(module);
+    module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "zolal._zolal",
+    .m_doc = "The C core of zolal. Not a public interface: see the type stub beside it.",
+    .m_size = sizeof(struct module_state),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__zolal(void);
+
+PyMODINIT_FUNC PyInit__zolal(void)
+{
+#ifdef Py_GIL_DISABLED
+    PyErr_SetString(PyExc_ImportError,
+                    "zolal does not support free-threaded Python yet: use a build with the GIL");
+    return NULL;
+#else
+    return PyModuleDef_Init(&module_def);
+#endif
+}

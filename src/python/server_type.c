@@ -1,0 +1,285 @@
+#include "python/server_type.h"
+
+#include <errno.h>
+
+#include "python/wsgi/responder.h"
+#include "socket/listener.h"
+
+/* Hooks of the worker; the context is the server. */
+
+static void server_before_wait(void *context)
+{
+    struct server *server = context;
+    server->thread = PyEval_SaveThread();
+}
+
+static bool server_after_wait(void *context)
+{
+    struct server *server = context;
+    PyEval_RestoreThread(server->thread);
+    server->thread = NULL;
+    if (PyErr_CheckSignals() == 0)
+        return true;
+#if PY_VERSION_HEX >= 0x030C0000
+    Py_XSETREF(server->failure, PyErr_GetRaisedException());
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XSETREF(server->failure, value);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+#endif
+    return false;
+}
+
+static void server_on_message(void *context, const char *text)
+{
+    struct server *server = context;
+    if (!server->on_message || server->on_message == Py_None)
+        return;
+    PyObject *line = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+    PyObject *result = line ? PyObject_CallOneArg(server->on_message, line) : NULL;
+    if (!result)
+        PyErr_WriteUnraisable(server->on_message);
+    Py_XDECREF(result);
+    Py_XDECREF(line);
+}
+
+/* OSError(errno, text), so that str() is our line and the subclass is errno's. */
+static void *server_raise(const struct error *err)
+{
+    PyObject *arguments = Py_BuildValue("(is)", err->code, err->text);
+    if (arguments)
+        PyErr_SetObject(PyExc_OSError, arguments);
+    Py_XDECREF(arguments);
+    return NULL;
+}
+
+/* One limit of the dict given to Server(). */
+static int server_set_limit(struct limits *limits, PyObject *name, PyObject *value)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+    unsigned long long number = text ? PyLong_AsUnsignedLongLong(value) : 0;
+    if (PyErr_Occurred())
+        return -1;
+    int result = limits_set(limits, text, number);
+    if (result == -ENOENT)
+        PyErr_Format(PyExc_ValueError, "there is no limit %R", name);
+    else if (result < 0)
+        PyErr_Format(PyExc_ValueError, "limit %U: %llu is out of range", name, number);
+    return result < 0 ? -1 : 0;
+}
+
+static int server_set_limits(struct limits *limits, PyObject *dict)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+    *limits = limits_default;
+    if (!dict || dict == Py_None)
+        return 0;
+    if (!PyDict_Check(dict)) {
+        PyErr_SetString(PyExc_TypeError, "limits must be a dict");
+        return -1;
+    }
+    while (PyDict_Next(dict, &position, &name, &value))
+        if (server_set_limit(limits, name, value) < 0)
+            return -1;
+    return 0;
+}
+
+static int server_init(struct server *server, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"application",  "access_log_fd", "limits", "handle_signals",
+                            "python_calls", "on_message",    NULL};
+    PyObject *application, *limits = NULL, *on_message = NULL;
+    int access_log_fd = -1, handle_signals = 0, python_calls = 0;
+    struct worker_config config = {0};
+    struct error err = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|$iOppO:Server", names, &application,
+                                     &access_log_fd, &limits, &handle_signals, &python_calls,
+                                     &on_message))
+        return -1;
+    if (server->worker) {
+        PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
+        return -1;
+    }
+    if (!PyCallable_Check(application)) {
+        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
+        return -1;
+    }
+    if (server_set_limits(&config.limits, limits) < 0)
+        return -1;
+    server->state = state_of_type(Py_TYPE(server));
+    server->application = Py_NewRef(application);
+    server->on_message = Py_XNewRef(on_message);
+    server->python_calls = python_calls;
+    config.handler = responder_handler(server);
+    config.access_log_fd = access_log_fd;
+    config.handle_signals = handle_signals;
+    config.before_wait = server_before_wait;
+    config.after_wait = server_after_wait;
+    config.on_message = server_on_message;
+    config.context = server;
+    if (environ_cache_init(&server->environs, server->state) < 0)
+        return -1;
+    if (worker_new(&server->worker, &config, &err) < 0) {
+        server_raise(&err);
+        return -1;
+    }
+    return 0;
+}
+
+/* Is there a worker to talk to? Else an exception is set. */
+static bool server_check(struct server *server)
+{
+    if (!server->worker)
+        PyErr_SetString(PyExc_RuntimeError, "the server is closed");
+    return server->worker != NULL;
+}
+
+static PyObject *server_listen(struct server *server, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"address",      "backlog",   "v6_only", "reuse_port",
+                            "defer_accept", "unix_mode", NULL};
+    const char *text;
+    int backlog = 2048, v6_only = 0, reuse_port = 0, defer_accept = 1, unix_mode = 0;
+    struct error err = {0};
+    struct address addr;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s|$ippii:listen", names, &text, &backlog,
+                                     &v6_only, &reuse_port, &defer_accept, &unix_mode) ||
+        !server_check(server))
+        return NULL;
+    struct listener_options options = {.backlog = backlog,
+                                       .v6_only = v6_only,
+                                       .reuse_port = reuse_port,
+                                       .defer_accept_s = defer_accept,
+                                       .unix_mode = unix_mode};
+    if (address_parse(&addr, text, &err) < 0)
+        return server_raise(&err);
+    int fd = listener_open(&addr, &options, &err);
+    if (fd < 0)
+        return server_raise(&err);
+    if (environ_cache_add_listener(&server->environs, server->state, &addr) < 0) {
+        listener_close(fd, &addr);
+        return NULL;
+    }
+    if (worker_listen(server->worker, fd, &addr, &err) < 0)
+        return server_raise(&err);
+    char bound[ADDRESS_TEXT_SIZE];
+    address_print(&addr, bound);
+    return PyUnicode_DecodeFSDefault(bound);
+}
+
+static PyObject *server_run(struct server *server, PyObject *unused)
+{
+    struct error err = {0};
+    if (!server_check(server))
+        return NULL;
+    if (server->has_run) {
+        PyErr_SetString(PyExc_RuntimeError, "run() may be called once");
+        return NULL;
+    }
+    server->has_run = true;
+    if (worker_run(server->worker, &err) < 0)
+        return server_raise(&err);
+    if (server->failure) {
+        PyErr_SetObject((PyObject *)Py_TYPE(server->failure), server->failure);
+        Py_CLEAR(server->failure);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *server_stop(struct server *server, PyObject *unused)
+{
+    if (!server_check(server))
+        return NULL;
+    worker_stop(server->worker);
+    Py_RETURN_NONE;
+}
+
+static PyObject *server_close(struct server *server, PyObject *unused)
+{
+    if (server->has_run && server->thread) {
+        PyErr_SetString(PyExc_RuntimeError, "the server is running: stop() it first");
+        return NULL;
+    }
+    if (server->worker)
+        worker_free(server->worker);
+    server->worker = NULL;
+    Py_RETURN_NONE;
+}
+
+static int server_traverse(struct server *server, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(server));
+    Py_VISIT(server->application);
+    Py_VISIT(server->on_message);
+    Py_VISIT(server->failure);
+    return environ_cache_traverse(&server->environs, visit, arg);
+}
+
+static int server_clear(struct server *server)
+{
+    Py_CLEAR(server->application);
+    Py_CLEAR(server->on_message);
+    Py_CLEAR(server->failure);
+    Py_CLEAR(server->spare_responder);
+    environ_cache_clear(&server->environs);
+    return 0;
+}
+
+static void server_dealloc(struct server *server)
+{
+    PyTypeObject *type = Py_TYPE(server);
+    PyObject_GC_UnTrack(server);
+    if (server->worker)
+        worker_free(server->worker);
+    server->worker = NULL;
+    server_clear(server);
+    type->tp_free((PyObject *)server);
+    Py_DECREF(type);
+}
+
+static PyMethodDef server_methods[] = {
+    {"listen", (PyCFunction)(void (*)(void))server_listen, METH_VARARGS | METH_KEYWORDS,
+     "listen($self, address, *, backlog=2048, v6_only=False, reuse_port=False, defer_accept=1, "
+     "unix_mode=0)\n--\n\nListen; returns the address as it came to be."},
+    {"run", (PyCFunction)server_run, METH_NOARGS, "run($self)\n--\n\nServe until stop()."},
+    {"stop", (PyCFunction)server_stop, METH_NOARGS,
+     "stop($self)\n--\n\nAsk run() to end; from any thread."},
+    {"close", (PyCFunction)server_close, METH_NOARGS,
+     "close($self)\n--\n\nClose listeners and connections."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot server_slots[] = {
+    {Py_tp_doc, "Server(application, *, access_log_fd=-1, limits=None, handle_signals=False, "
+                "python_calls=False, on_message=None)\n--\n\nA worker and its WSGI application."},
+    {Py_tp_init, server_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, server_dealloc},
+    {Py_tp_traverse, server_traverse},
+    {Py_tp_clear, server_clear},
+    {Py_tp_methods, server_methods},
+    {0, NULL},
+};
+
+static PyType_Spec server_spec = {
+    .name = "zolal._zolal.Server",
+    .basicsize = sizeof(struct server),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = server_slots,
+};
+
+int server_type_add(PyObject *module)
+{
+    struct module_state *state = state_of_module(module);
+    state->server_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &server_spec, NULL);
+    if (!state->server_type)
+        return -1;
+    return PyModule_AddType(module, state->server_type);
+}

@@ -1,0 +1,27 @@
+/* _zolal.Server: a worker and the WSGI application that it serves. */
+#ifndef ZOLAL_PYTHON_SERVER_TYPE_H
+#define ZOLAL_PYTHON_SERVER_TYPE_H
+
+#include "python/state.h"
+#include "python/wsgi/environ.h"
+#include "server/worker.h"
+
+/* `thread`: the thread state while the GIL is released around a wait, else NULL. `failure`: what a
+ * Python signal handler raised during a wait, to be raised by run(). */
+struct server {
+    PyObject_HEAD struct module_state *state;
+    PyObject *application;
+    PyObject *on_message;
+    struct worker *worker;
+    struct environ_cache environs;
+    PyThreadState *thread;
+    PyObject *failure;
+    PyObject *spare_responder; /* one kept for the next request */
+    bool python_calls;
+    bool has_run;
+};
+
+/* Add the type to the module. Returns 0, or -1 with an exception set. */
+int server_type_add(PyObject *module);
+
+#endif

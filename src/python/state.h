@@ -1,0 +1,84 @@
+/* What the extension module holds: everything a module state needs, and nothing static (PEP 489,
+ * 573). */
+#ifndef ZOLAL_PYTHON_STATE_H
+#define ZOLAL_PYTHON_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "trace/recording.h"
+
+/* Keys and values of an environ that every request shares: enumerator, text. Interned once. */
+#define STATE_STRINGS(X)                              \
+    X(REQUEST_METHOD, "REQUEST_METHOD")               \
+    X(SCRIPT_NAME, "SCRIPT_NAME")                     \
+    X(PATH_INFO, "PATH_INFO")                         \
+    X(QUERY_STRING, "QUERY_STRING")                   \
+    X(CONTENT_TYPE, "CONTENT_TYPE")                   \
+    X(CONTENT_LENGTH, "CONTENT_LENGTH")               \
+    X(SERVER_NAME, "SERVER_NAME")                     \
+    X(SERVER_PORT, "SERVER_PORT")                     \
+    X(SERVER_PROTOCOL, "SERVER_PROTOCOL")             \
+    X(SERVER_SOFTWARE, "SERVER_SOFTWARE")             \
+    X(REMOTE_ADDR, "REMOTE_ADDR")                     \
+    X(REMOTE_PORT, "REMOTE_PORT")                     \
+    X(HTTP_HOST, "HTTP_HOST")                         \
+    X(HTTP_COOKIE, "HTTP_COOKIE")                     \
+    X(WSGI_VERSION, "wsgi.version")                   \
+    X(WSGI_URL_SCHEME, "wsgi.url_scheme")             \
+    X(WSGI_INPUT, "wsgi.input")                       \
+    X(WSGI_INPUT_TERMINATED, "wsgi.input_terminated") \
+    X(WSGI_ERRORS, "wsgi.errors")                     \
+    X(WSGI_MULTITHREAD, "wsgi.multithread")           \
+    X(WSGI_MULTIPROCESS, "wsgi.multiprocess")         \
+    X(WSGI_RUN_ONCE, "wsgi.run_once")                 \
+    X(WSGI_FILE_WRAPPER, "wsgi.file_wrapper")         \
+    X(EMPTY, "")                                      \
+    X(HTTP_1_0, "HTTP/1.0")                           \
+    X(HTTP_1_1, "HTTP/1.1")                           \
+    X(GET, "GET")                                     \
+    X(HEAD, "HEAD")                                   \
+    X(POST, "POST")                                   \
+    X(PUT, "PUT")                                     \
+    X(DELETE, "DELETE")                               \
+    X(OPTIONS, "OPTIONS")                             \
+    X(PATCH, "PATCH")                                 \
+    X(HTTP, "http")                                   \
+    X(CLOSE, "close")                                 \
+    X(READ, "read")                                   \
+    X(FILENO, "fileno")                               \
+    X(TELL, "tell")                                   \
+    X(STDERR, "stderr")                               \
+    X(GI_FRAME, "gi_frame")                           \
+    X(F_LINENO, "f_lineno")                           \
+    X(CO_QUALNAME, "co_qualname")                     \
+    X(LENGTH_HINT, "__length_hint__")
+
+enum state_string {
+#define X(name, text) STRING_##name,
+    STATE_STRINGS(X)
+#undef X
+        STATE_STRING_COUNT
+};
+
+/* One for each module object. `recording` is this process's; NULL: none was started. */
+struct module_state {
+    PyObject *strings[STATE_STRING_COUNT];
+    PyObject *empty_bytes;
+    PyObject *call_names; /* code object -> number of its name in the recording */
+    PyTypeObject *server_type;
+    PyTypeObject *responder_type;
+    PyTypeObject *input_type;
+    PyTypeObject *file_wrapper_type;
+    PyTypeObject *reader_type;
+    PyTypeObject *event_type;
+    struct recording *recording;
+};
+
+/* The state of the module that `type` (one of ours, or a subclass) was made for. */
+struct module_state *state_of_type(PyTypeObject *type);
+
+/* The state of the module object itself. */
+struct module_state *state_of_module(PyObject *module);
+
+#endif

@@ -1,0 +1,50 @@
+/* The environ of a request: PEP 3333 "environ Variables", RFC 3875 4.1.
+ *
+ * What does not change from request to request is copied from a template, one a listener; names and
+ * values of fields that come again and again are remembered, in tables of a fixed size. */
+#ifndef ZOLAL_PYTHON_WSGI_ENVIRON_H
+#define ZOLAL_PYTHON_WSGI_ENVIRON_H
+
+#include "python/state.h"
+#include "server/exchange.h"
+#include "socket/address.h"
+
+#define ENVIRON_FIELDS   256 /* remembered field names; a power of two */
+#define ENVIRON_PEERS    64  /* remembered peers; a power of two */
+#define ENVIRON_NAME_MAX 40  /* bytes of a field name that is remembered */
+
+/* A field name as it was sent, its key ("HTTP_...", NULL: not passed on), and its last value. */
+struct environ_field {
+    char name[ENVIRON_NAME_MAX];
+    uint8_t len;
+    PyObject *key;
+    PyObject *value;
+};
+
+struct environ_peer {
+    struct address addr;
+    PyObject *host;
+    PyObject *port;
+};
+
+struct environ_cache {
+    PyObject **templates; /* dicts, one a listener */
+    unsigned template_count;
+    PyObject *last_path_bytes_text; /* the last PATH_INFO, when it was sent without '%' */
+    struct environ_field fields[ENVIRON_FIELDS];
+    struct environ_peer peers[ENVIRON_PEERS];
+};
+
+/* Return 0, or -1 with an exception set. */
+int environ_cache_init(struct environ_cache *cache, struct module_state *state);
+int environ_cache_add_listener(struct environ_cache *cache, struct module_state *state,
+                               const struct address *addr);
+int environ_cache_traverse(struct environ_cache *cache, visitproc visit, void *arg);
+void environ_cache_clear(struct environ_cache *cache);
+
+/* The environ of the exchange's request, a new dict whose wsgi.input is empty, or NULL with an
+ * exception set. */
+PyObject *environ_new(struct environ_cache *cache, struct module_state *state,
+                      struct exchange *exchange);
+
+#endif

@@ -1,0 +1,660 @@
+#include "python/wsgi/responder.h"
+
+#include <errno.h>
+
+#include "python/calls.h"
+#include "python/server_type.h"
+#include "python/wsgi/file_wrapper.h"
+#include "python/wsgi/input.h"
+#include "python/wsgi/response_fields.h"
+#include "structmember.h"
+#include "trace/recorder.h"
+
+/* What a step of the answer came to. */
+enum step {
+    STEP_FAILED = -1, /* an exception is set */
+    STEP_DONE = 0,    /* the iterable has ended */
+    STEP_AGAIN = 1,   /* there is more */
+    STEP_WAIT = 2     /* the client must take what there is first */
+};
+
+/* `exchange` is NULL once the answer is over. `result` is what the application returned, `iterator`
+ * its iterator. `is_list`: stepping runs no code of the application. */
+struct responder {
+    PyObject_HEAD vectorcallfunc vectorcall;
+    struct server *server;
+    struct exchange *exchange;
+    PyObject *input; /* NULL: the request has no body */
+    PyObject *result;
+    PyObject *iterator;
+    struct wsgi_head head;
+    bool is_list;
+    bool is_file;
+};
+
+static PyObject *responder_call(PyObject *self, PyObject *const *args, size_t flags,
+                                PyObject *keywords);
+
+static struct responder *responder_new(struct server *server, struct exchange *exchange)
+{
+    struct responder *responder = (struct responder *)server->spare_responder;
+    if (responder) {
+        server->spare_responder = NULL;
+    } else {
+        responder = PyObject_GC_New(struct responder, server->state->responder_type);
+        if (!responder)
+            return NULL;
+        responder->vectorcall = responder_call;
+        responder->input = responder->result = responder->iterator = NULL;
+        responder->head = (struct wsgi_head){0};
+        PyObject_GC_Track(responder);
+    }
+    responder->server = server;
+    responder->exchange = exchange;
+    responder->is_list = responder->is_file = false;
+    exchange_set_user(exchange, responder);
+    return responder;
+}
+
+static int responder_clear(struct responder *responder)
+{
+    Py_CLEAR(responder->input);
+    Py_CLEAR(responder->iterator);
+    Py_CLEAR(responder->result);
+    wsgi_head_clear(&responder->head);
+    return 0;
+}
+
+static int responder_traverse(struct responder *responder, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(responder));
+    Py_VISIT(responder->input);
+    Py_VISIT(responder->iterator);
+    Py_VISIT(responder->result);
+    Py_VISIT(responder->head.headers);
+    return 0;
+}
+
+static void responder_dealloc(struct responder *responder)
+{
+    PyTypeObject *type = Py_TYPE(responder);
+    PyObject_GC_UnTrack(responder);
+    responder_clear(responder);
+    PyObject_GC_Del(responder);
+    Py_DECREF(type);
+}
+
+/* The exception that is set, as an object; NULL when it cannot be made one. */
+static PyObject *responder_fetch_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+/* Print the exception that is set, with its traceback, to sys.stderr. PyErr_Print would end the
+ * process on a SystemExit. */
+static void responder_log_exception(const char *what)
+{
+    PyObject *exception = responder_fetch_exception();
+    PyObject *module = PyImport_ImportModule("traceback");
+    PyObject *traceback = exception ? PyException_GetTraceback(exception) : NULL;
+    PyObject *result = NULL;
+    PySys_FormatStderr("zolal: %s\n", what);
+    if (exception && module)
+        result = PyObject_CallMethod(module, "print_exception", "OOO", Py_TYPE(exception),
+                                     exception, traceback ? traceback : Py_None);
+    Py_XDECREF(result);
+    Py_XDECREF(traceback);
+    Py_XDECREF(module);
+    Py_XDECREF(exception);
+    PyErr_Clear();
+}
+
+/* Call close() of what the application returned, once. PEP 3333: in every ending. */
+static void responder_close(struct responder *responder)
+{
+    PyObject *result = responder->result;
+    struct module_state *state = responder->server->state;
+    if (!result)
+        return;
+    responder->result = NULL;
+    Py_CLEAR(responder->iterator);
+    PyObject *close = PyList_CheckExact(result) || PyTuple_CheckExact(result)
+                          ? NULL
+                          : PyObject_GetAttr(result, state->strings[STRING_CLOSE]);
+    if (close) {
+        bool traced = responder->server->python_calls;
+        if (traced)
+            calls_enter(state, TRACE_PYTHON_CLOSE, close);
+        PyObject *returned = PyObject_CallNoArgs(close);
+        if (traced)
+            trace_python_leave(TRACE_PYTHON_CLOSE, returned == NULL);
+        if (!returned)
+            responder_log_exception("close() of the application's iterable failed");
+        Py_XDECREF(returned);
+        Py_DECREF(close);
+    }
+    PyErr_Clear(); /* no close() is no error */
+    Py_DECREF(result);
+}
+
+/* The exchange is over: let go of everything, and keep the responder for the next request when
+ * nobody else holds it. */
+static void responder_release(struct responder *responder)
+{
+    struct server *server = responder->server;
+    responder->exchange = NULL;
+    if (responder->input)
+        input_end(responder->input);
+    responder_close(responder);
+    responder_clear(responder);
+    if (Py_REFCNT(responder) == 1 && !server->spare_responder)
+        server->spare_responder = (PyObject *)responder;
+    else
+        Py_DECREF(responder);
+}
+
+/* The application has failed: an exception is set. 500 where that can still be said. */
+static void responder_fail(struct responder *responder)
+{
+    struct exchange *exchange = responder->exchange;
+    bool client_left = exchange_is_orphan(exchange);
+    if (client_left && PyErr_ExceptionMatches(PyExc_ConnectionError))
+        PyErr_Clear(); /* we told the application that its client has left, and it passed that on */
+    else
+        responder_log_exception("the application failed");
+    if (exchange_head_sent(exchange))
+        exchange_abort(exchange);
+    else
+        exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
+    responder_release(responder);
+}
+
+/* Queue the head. `length`: of the whole body, -1 when not known. */
+static int responder_send_head(struct responder *responder, int64_t length)
+{
+    const struct wsgi_head *head = &responder->head;
+    if (head->status == 0) {
+        PyErr_SetString(PyExc_AssertionError,
+                        "the application sent a body before it called start_response");
+        return -1;
+    }
+    /* A client that has left is noticed when bytes are sent. */
+    exchange_send_head(responder->exchange, head->status, head->reason, head->fields, head->count,
+                       &head->facts, length);
+    return 0;
+}
+
+static void responder_release_bytes(void *bytes)
+{
+    Py_DECREF((PyObject *)bytes);
+}
+
+/* Queue bytes of the body; what goes beyond Content-Length never leaves. */
+static enum step responder_send(struct responder *responder, PyObject *bytes)
+{
+    struct exchange *exchange = responder->exchange;
+    struct slice data = slice_of(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    struct lender lender = {responder_release_bytes, bytes};
+    uint64_t room = exchange_room(exchange);
+    bool too_long = data.len > room;
+    if (too_long)
+        data.len = (size_t)room;
+    int sent = exchange_send(exchange, data, lender);
+    if (sent == EXCHANGE_KEPT)
+        Py_INCREF(bytes);
+    if (sent < 0) {
+        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+        return STEP_FAILED;
+    }
+    if (too_long && !exchange_is_bodiless(exchange)) {
+        PySys_FormatStderr("zolal: the application sent more than its Content-Length; the rest is "
+                           "dropped\n");
+        return STEP_DONE;
+    }
+    return STEP_AGAIN;
+}
+
+/* Only bytes may be sent; a subclass is fine. */
+static bool responder_check_bytes(PyObject *item, const char *from)
+{
+    if (PyBytes_Check(item))
+        return true;
+    PyErr_Format(PyExc_TypeError, "%s must give bytes, not %.100s: %R", from,
+                 Py_TYPE(item)->tp_name, item);
+    return false;
+}
+
+/* Give the kernel what there is. */
+static enum step responder_flush(struct responder *responder)
+{
+    if (exchange_flush(responder->exchange) < 0) {
+        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+        return STEP_FAILED;
+    }
+    return exchange_pending(responder->exchange) > 0 ? STEP_WAIT : STEP_AGAIN;
+}
+
+static PyObject *responder_next(struct responder *responder)
+{
+    PyObject *iterator = responder->iterator;
+    if (!responder->server->python_calls || responder->is_list)
+        return Py_TYPE(iterator)->tp_iternext(iterator);
+    calls_enter(responder->server->state, TRACE_PYTHON_NEXT, iterator);
+    PyObject *item = Py_TYPE(iterator)->tp_iternext(iterator);
+    trace_python_leave(TRACE_PYTHON_NEXT,
+                       !item && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_StopIteration));
+    return item;
+}
+
+/* How many items a list's or tuple's iterator still has; -1 for other iterators. */
+static Py_ssize_t responder_items_left(const struct responder *responder)
+{
+    if (!responder->is_list)
+        return -1;
+    Py_ssize_t left = PyObject_LengthHint(responder->iterator, -1);
+    PyErr_Clear();
+    return left;
+}
+
+/* Send one item. PEP 3333: nothing leaves before the first non-empty one, and each leaves before
+ * the next is asked for, unless asking runs no code of the application. */
+static enum step responder_step(struct responder *responder)
+{
+    PyObject *item = responder_next(responder);
+    if (!item) {
+        if (!PyErr_Occurred())
+            return STEP_DONE;
+        if (!PyErr_ExceptionMatches(PyExc_StopIteration))
+            return STEP_FAILED;
+        PyErr_Clear();
+        return STEP_DONE;
+    }
+    enum step step = STEP_FAILED;
+    if (!responder_check_bytes(item, "the application's iterable"))
+        goto done;
+    step = STEP_AGAIN;
+    if (PyBytes_GET_SIZE(item) == 0)
+        goto done;
+    Py_ssize_t left = responder_items_left(responder);
+    if (!exchange_head_sent(responder->exchange) &&
+        responder_send_head(responder, left == 0 ? PyBytes_GET_SIZE(item) : -1) < 0) {
+        step = STEP_FAILED;
+        goto done;
+    }
+    step = responder_send(responder, item);
+    if (step == STEP_AGAIN && !responder->is_list)
+        step = responder_flush(responder);
+done:
+    Py_DECREF(item);
+    return step;
+}
+
+/* The iterable has ended: so has the answer. */
+static void responder_finish(struct responder *responder)
+{
+    struct exchange *exchange = responder->exchange;
+    if (!exchange_head_sent(exchange) && responder_send_head(responder, 0) < 0) {
+        PyErr_Clear();
+        PyErr_SetString(PyExc_AssertionError, "the application never called start_response");
+        responder_fail(responder);
+        return;
+    }
+    uint64_t room = exchange_room(exchange);
+    if (room != UINT64_MAX && room > 0 && !exchange_is_bodiless(exchange) &&
+        !exchange_is_orphan(exchange))
+        PySys_FormatStderr(
+            "zolal: the application sent %llu bytes less than its Content-Length; the "
+            "connection is closed\n",
+            (unsigned long long)room);
+    exchange_finish(exchange);
+    if (responder->result && !responder->is_list)
+        exchange_flush(exchange); /* close() may take its time */
+    responder_release(responder);
+}
+
+/* Step through the iterable until it ends, fails or has to wait. */
+static void responder_pump(struct responder *responder)
+{
+    enum step step;
+    do
+        step = responder_step(responder);
+    while (step == STEP_AGAIN);
+    if (step == STEP_DONE)
+        responder_finish(responder);
+    else if (step == STEP_FAILED)
+        responder_fail(responder);
+}
+
+/* A file_wrapper over a regular file: sendfile(2). Returns STEP_AGAIN when it is no such file. */
+static enum step responder_send_file(struct responder *responder)
+{
+    struct exchange *exchange = responder->exchange;
+    struct file_range range;
+    if (!file_wrapper_range(responder->server->state, responder->result, &range))
+        return STEP_AGAIN;
+    bool sent_before = exchange_head_sent(exchange);
+    if (!sent_before && responder_send_head(responder, (int64_t)range.len) < 0)
+        return STEP_FAILED;
+    uint64_t room = exchange_room(exchange);
+    uint64_t len = range.len < room ? range.len : room;
+    int sent = exchange_send_file(exchange, range.fd, range.offset, len, (struct lender){0});
+    if (sent < 0) {
+        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+        return STEP_FAILED;
+    }
+    responder->is_file = true;
+    enum step step = responder_flush(responder);
+    return step == STEP_AGAIN ? STEP_DONE : step;
+}
+
+/* The whole body is one bytes object in a list or tuple: head and body leave in one call. */
+static bool responder_send_single(struct responder *responder)
+{
+    PyObject *result = responder->result;
+    PyObject *item = NULL;
+    if (PyList_CheckExact(result) && PyList_GET_SIZE(result) == 1)
+        item = PyList_GET_ITEM(result, 0);
+    else if (PyTuple_CheckExact(result) && PyTuple_GET_SIZE(result) == 1)
+        item = PyTuple_GET_ITEM(result, 0);
+    if (!item || !PyBytes_CheckExact(item) || exchange_head_sent(responder->exchange))
+        return false;
+    responder->is_list = true;
+    if (responder_send_head(responder, PyBytes_GET_SIZE(item)) < 0 ||
+        responder_send(responder, item) == STEP_FAILED)
+        responder_fail(responder);
+    else
+        responder_finish(responder);
+    return true;
+}
+
+/* The length of a body that is a list or tuple of bytes, so that it needs no chunks; -1 for others.
+ */
+static int64_t responder_known_length(PyObject *result)
+{
+    if (!PyList_CheckExact(result) && !PyTuple_CheckExact(result))
+        return -1;
+    int64_t total = 0;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(result); i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(result, i);
+        if (!PyBytes_CheckExact(item))
+            return -1;
+        total += PyBytes_GET_SIZE(item);
+    }
+    return total;
+}
+
+/* The application has returned `responder->result`: begin to answer with it. */
+static void responder_begin(struct responder *responder)
+{
+    PyObject *result = responder->result;
+    if (responder_send_single(responder))
+        return;
+    if (Py_TYPE(result) == responder->server->state->file_wrapper_type) {
+        enum step step = responder_send_file(responder);
+        if (step == STEP_DONE)
+            responder_finish(responder);
+        else if (step == STEP_FAILED)
+            responder_fail(responder);
+        if (step != STEP_AGAIN)
+            return;
+    }
+    int64_t length = responder_known_length(result);
+    responder->iterator = PyObject_GetIter(result);
+    if (!responder->iterator) {
+        responder_fail(responder);
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(responder->iterator);
+    responder->is_list = type == &PyListIter_Type || type == &PyTupleIter_Type;
+    if (length > 0 && !exchange_head_sent(responder->exchange) &&
+        responder_send_head(responder, length) < 0) {
+        responder_fail(responder);
+        return;
+    }
+    responder_pump(responder);
+}
+
+/* The environ, with the request's body in it when there is one. NULL with an exception set. */
+static PyObject *responder_environ(struct responder *responder)
+{
+    struct server *server = responder->server;
+    struct module_state *state = server->state;
+    PyObject *environ = environ_new(&server->environs, state, responder->exchange);
+    if (!environ || exchange_body_left(responder->exchange) == 0)
+        return environ;
+    responder->input = input_new(state, server, responder->exchange);
+    if (!responder->input ||
+        PyDict_SetItem(environ, state->strings[STRING_WSGI_INPUT], responder->input) < 0)
+        Py_CLEAR(environ);
+    return environ;
+}
+
+static void responder_on_request(void *context, struct exchange *exchange)
+{
+    struct server *server = context;
+    struct responder *responder = responder_new(server, exchange);
+    PyObject *environ = responder ? responder_environ(responder) : NULL;
+    if (!environ) {
+        responder_log_exception("a request could not be handed to the application");
+        exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
+        if (responder)
+            responder_release(responder);
+        return;
+    }
+    PyObject *arguments[] = {environ, (PyObject *)responder};
+    if (server->python_calls)
+        calls_enter(server->state, TRACE_PYTHON_APPLICATION, server->application);
+    responder->result = PyObject_Vectorcall(server->application, arguments, 2, NULL);
+    if (server->python_calls)
+        trace_python_leave(TRACE_PYTHON_APPLICATION, responder->result == NULL);
+    Py_DECREF(environ);
+    if (responder->result)
+        responder_begin(responder);
+    else
+        responder_fail(responder);
+}
+
+static void responder_on_writable(void *context, struct exchange *exchange)
+{
+    struct responder *responder = exchange_user(exchange);
+    (void)context;
+    if (responder->is_file)
+        responder_finish(responder);
+    else
+        responder_pump(responder);
+}
+
+static void responder_on_abort(void *context, struct exchange *exchange)
+{
+    struct responder *responder = exchange_user(exchange);
+    (void)context;
+    responder_release(responder);
+}
+
+struct handler responder_handler(struct server *server)
+{
+    return (struct handler){.on_request = responder_on_request,
+                            .on_writable = responder_on_writable,
+                            .on_abort = responder_on_abort,
+                            .context = server};
+}
+
+/* Is it the exc_info of start_response: None, or a tuple of three? -1: neither, an exception is
+ * set. */
+static int responder_has_exc_info(PyObject *exc_info)
+{
+    if (!exc_info || exc_info == Py_None)
+        return 0;
+    if (PyTuple_Check(exc_info) && PyTuple_GET_SIZE(exc_info) == 3)
+        return 1;
+    PyErr_SetString(PyExc_TypeError,
+                    "exc_info must be a tuple as sys.exc_info() gives it, or None");
+    return -1;
+}
+
+/* Raise what the application gave as exc_info: the head has left, so its error page cannot. */
+static void responder_reraise(PyObject *exc_info)
+{
+    PyObject *type = PyTuple_GET_ITEM(exc_info, 0);
+    PyObject *value = PyTuple_GET_ITEM(exc_info, 1);
+    PyObject *traceback = PyTuple_GET_ITEM(exc_info, 2);
+    if (!PyExceptionInstance_Check(value)) {
+        PyErr_SetString(PyExc_AssertionError, "start_response after the head was sent");
+        return;
+    }
+    PyErr_Restore(Py_NewRef(type), Py_NewRef(value),
+                  traceback == Py_None ? NULL : Py_NewRef(traceback));
+}
+
+static PyObject *responder_write(PyObject *self, PyObject *data);
+
+static PyMethodDef responder_write_def = {
+    "write", responder_write, METH_O,
+    "write(data, /)\n--\n\nSend bytes at once; returns when the kernel has taken them."};
+
+/* start_response(status, headers, exc_info=None) -> write */
+static PyObject *responder_start(struct responder *responder, PyObject *status, PyObject *headers,
+                                 PyObject *exc_info)
+{
+    int has_exc_info = responder_has_exc_info(exc_info);
+    if (has_exc_info < 0)
+        return NULL;
+    if (!responder->exchange) {
+        PyErr_SetString(PyExc_AssertionError, "start_response after the request has ended");
+        return NULL;
+    }
+    if (has_exc_info && exchange_head_sent(responder->exchange)) {
+        responder_reraise(exc_info);
+        return NULL;
+    }
+    if (!has_exc_info && responder->head.status != 0) {
+        PyErr_SetString(PyExc_AssertionError,
+                        "start_response was called before: a second call needs exc_info");
+        return NULL;
+    }
+    if (wsgi_head_set(&responder->head, status, headers) < 0)
+        return NULL;
+    return PyCFunction_New(&responder_write_def, (PyObject *)responder);
+}
+
+static PyObject *responder_call_slow(struct responder *responder, PyObject *const *args,
+                                     Py_ssize_t count, PyObject *keywords)
+{
+    static char *names[] = {"status", "headers", "exc_info", NULL};
+    PyObject *status, *headers, *exc_info = NULL, *result = NULL;
+    PyObject *positional = PyTuple_New(count);
+    PyObject *named = PyDict_New();
+    if (!positional || !named)
+        goto done;
+    for (Py_ssize_t i = 0; i < count; i++)
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; keywords && i < PyTuple_GET_SIZE(keywords); i++)
+        if (PyDict_SetItem(named, PyTuple_GET_ITEM(keywords, i), args[count + i]) < 0)
+            goto done;
+    if (PyArg_ParseTupleAndKeywords(positional, named, "OO|O:start_response", names, &status,
+                                    &headers, &exc_info))
+        result = responder_start(responder, status, headers, exc_info);
+done:
+    Py_XDECREF(named);
+    Py_XDECREF(positional);
+    return result;
+}
+
+static PyObject *responder_call(PyObject *self, PyObject *const *args, size_t flags,
+                                PyObject *keywords)
+{
+    struct responder *responder = (struct responder *)self;
+    Py_ssize_t count = PyVectorcall_NARGS(flags);
+    bool traced = responder->exchange && responder->server->python_calls;
+    struct server *server = responder->server;
+    PyObject *result;
+    if (traced)
+        calls_enter_from_application(server->state, TRACE_PYTHON_START_RESPONSE);
+    if ((count == 2 || count == 3) && (!keywords || PyTuple_GET_SIZE(keywords) == 0))
+        result = responder_start(responder, args[0], args[1], count == 3 ? args[2] : NULL);
+    else
+        result = responder_call_slow(responder, args, count, keywords);
+    if (traced)
+        trace_python_leave(TRACE_PYTHON_START_RESPONSE, result == NULL);
+    return result;
+}
+
+/* Send all of `data` before returning, waiting for the client where that must be. */
+static enum step responder_write_all(struct responder *responder, PyObject *data)
+{
+    if (!exchange_head_sent(responder->exchange) && responder_send_head(responder, -1) < 0)
+        return STEP_FAILED;
+    enum step step = responder_send(responder, data);
+    if (step == STEP_FAILED)
+        return step;
+    step = responder_flush(responder);
+    if (step != STEP_WAIT)
+        return step;
+    if (worker_wait(responder->server->worker, responder->exchange, WORKER_WAIT_DRAINED) == 0)
+        return STEP_AGAIN;
+    PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+    return STEP_FAILED;
+}
+
+static PyObject *responder_write(PyObject *self, PyObject *data)
+{
+    struct responder *responder = (struct responder *)self;
+    if (!responder->exchange) {
+        PyErr_SetString(PyExc_AssertionError, "write() after the request has ended");
+        return NULL;
+    }
+    if (!responder_check_bytes(data, "write()"))
+        return NULL;
+    if (PyBytes_GET_SIZE(data) == 0)
+        Py_RETURN_NONE;
+    struct server *server = responder->server;
+    if (server->python_calls)
+        calls_enter_from_application(server->state, TRACE_PYTHON_WRITE);
+    enum step step = responder_write_all(responder, data);
+    if (server->python_calls)
+        trace_python_leave(TRACE_PYTHON_WRITE, step == STEP_FAILED);
+    if (step == STEP_FAILED)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMemberDef responder_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(struct responder, vectorcall), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot responder_slots[] = {
+    {Py_tp_doc, "start_response(status, headers, exc_info=None), PEP 3333."},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_dealloc, responder_dealloc},
+    {Py_tp_traverse, responder_traverse},
+    {Py_tp_clear, responder_clear},
+    {Py_tp_members, responder_members},
+    {0, NULL},
+};
+
+static PyType_Spec responder_spec = {
+    .name = "zolal._zolal.StartResponse",
+    .basicsize = sizeof(struct responder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = responder_slots,
+};
+
+int responder_type_add(PyObject *module)
+{
+    struct module_state *state = state_of_module(module);
+    state->responder_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &responder_spec, NULL);
+    return state->responder_type ? 0 : -1;
+}

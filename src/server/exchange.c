@@ -1,0 +1,552 @@
+#include "server/exchange.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/memory.h"
+#include "http/chunked.h"
+#include "server/exchange_state.h"
+#include "server/output.h"
+#include "server/worker_state.h"
+#include "trace/recorder.h"
+
+#define EXCHANGES_SPARE 64
+/* Spares keep a small buffer for heads; larger ones are freed. */
+#define HEAD_KEPT_SPARE 4096
+
+struct exchange *exchange_take(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    struct list *node = list_pop(&worker->spare_exchanges);
+    struct exchange *exchange;
+    if (node) {
+        exchange = list_entry(node, struct exchange, node);
+        worker->spare_exchange_count--;
+    } else {
+        const struct limits *limits = &worker->config.limits;
+        size_t fields = (size_t)limits->request_fields * sizeof(struct http_field);
+        exchange = memory_new(sizeof(*exchange) + fields);
+        if (!exchange)
+            return NULL;
+        list_init(&exchange->node);
+        buffer_init(&exchange->head_kept, (size_t)limits->request_head);
+        spool_init(&exchange->spool, (size_t)limits->body_memory);
+    }
+    exchange->connection = connection;
+    exchange->progress = (struct request_head_progress){0};
+    exchange->head.fields = exchange->fields;
+    exchange->user = NULL;
+    return exchange;
+}
+
+void exchange_free(struct exchange *exchange)
+{
+    buffer_release(&exchange->head_kept);
+    buffer_release(&exchange->log.text);
+    spool_release(&exchange->spool);
+    memory_free(exchange);
+}
+
+void exchange_give_back(struct worker *worker, struct exchange *exchange)
+{
+    if (worker->spare_exchange_count >= EXCHANGES_SPARE) {
+        exchange_free(exchange);
+        return;
+    }
+    const struct limits *limits = &worker->config.limits;
+    if (exchange->head_kept.capacity > HEAD_KEPT_SPARE)
+        buffer_release(&exchange->head_kept);
+    else
+        buffer_consume(&exchange->head_kept, buffer_len(&exchange->head_kept));
+    if (exchange->spool.memory.capacity > 0 || exchange->spool.fd >= 0) {
+        spool_release(&exchange->spool);
+        spool_init(&exchange->spool, (size_t)limits->body_memory);
+    }
+    if (exchange->log.text.capacity > 0)
+        buffer_release(&exchange->log.text);
+    exchange->log.split = 0;
+    exchange->connection = NULL;
+    list_prepend(&worker->spare_exchanges, &exchange->node);
+    worker->spare_exchange_count++;
+}
+
+void exchange_begin(struct exchange *exchange)
+{
+    const struct request_head *head = &exchange->head;
+    exchange->id = exchange->connection->request;
+    exchange->body = (struct slice){0};
+    exchange->chunked = (struct chunked_decoder){0};
+    exchange->body_to_come = head->framing == HTTP_LENGTH ? head->content_length : 0;
+    exchange->body_arrived = 0;
+    exchange->body_state = head->framing == HTTP_NO_BODY ? BODY_WHOLE : BODY_ARRIVING;
+    exchange->body_error = 0;
+    exchange->in_handler = exchange->kept = exchange->over = false;
+    exchange->head_sent = exchange->chunked_reply = exchange->delimited_by_close = false;
+    exchange->awaits_room = false;
+    exchange->bodiless = head->method == HTTP_METHOD_HEAD;
+    exchange->room = UINT64_MAX;
+    exchange->body_sent = 0;
+    exchange->status = 0;
+}
+
+static void slice_move(struct slice *slice, const char *from, const char *to)
+{
+    if (slice->data)
+        slice->data = to + (slice->data - from);
+}
+
+int exchange_keep_head(struct exchange *exchange)
+{
+    struct request_head *head = &exchange->head;
+    if (buffer_len(&exchange->head_kept) > 0)
+        return 0;
+    /* All slices point between the method and the end of the last field. */
+    const char *from = head->method_text.data;
+    const char *end = head->target.data + head->target.len;
+    if (head->host.data && head->host.data + head->host.len > end)
+        end = head->host.data + head->host.len;
+    for (size_t i = 0; i < head->field_count; i++) {
+        const struct slice *value = &head->fields[i].value;
+        const struct slice *name = &head->fields[i].name;
+        if (value->data && value->data + value->len > end)
+            end = value->data + value->len;
+        if (name->data + name->len > end)
+            end = name->data + name->len;
+    }
+    int result = buffer_append(&exchange->head_kept, slice_of(from, (size_t)(end - from)));
+    if (result < 0)
+        return -ENOMEM;
+    const char *to = buffer_slice(&exchange->head_kept).data;
+    bool path_is_inside = head->path.data >= from && head->path.data < end;
+    slice_move(&head->method_text, from, to);
+    slice_move(&head->target, from, to);
+    if (path_is_inside)
+        slice_move(&head->path, from, to);
+    slice_move(&head->query, from, to);
+    slice_move(&head->host, from, to);
+    for (size_t i = 0; i < head->field_count; i++) {
+        slice_move(&head->fields[i].name, from, to);
+        slice_move(&head->fields[i].value, from, to);
+    }
+    return 0;
+}
+
+int exchange_keep_body(struct exchange *exchange)
+{
+    if (exchange->body.len == 0)
+        return 0;
+    int result = spool_write(&exchange->spool, exchange->body);
+    if (result == 0)
+        exchange->body = (struct slice){0};
+    return result;
+}
+
+void exchange_fail_body(struct exchange *exchange, int error)
+{
+    exchange->body_state = BODY_FAILED;
+    exchange->body_error = error;
+}
+
+/* Count `data` as arrived and store it. */
+static int exchange_store(struct exchange *exchange, struct slice data)
+{
+    uint64_t most = exchange->connection->worker->config.limits.request_body;
+    exchange->body_arrived += data.len;
+    if (most > 0 && exchange->body_arrived > most)
+        return -HTTP_BODY_TOO_LARGE;
+    return spool_write(&exchange->spool, data) < 0 ? -HTTP_CANNOT_STORE_BODY : 0;
+}
+
+static int exchange_feed_length(struct exchange *exchange, struct slice *input, bool in_place)
+{
+    uint64_t want = exchange->body_to_come;
+    struct slice data = {input->data, input->len < want ? input->len : (size_t)want};
+    int result = 0;
+    if (in_place && data.len == want) {
+        exchange->body = data;
+        exchange->body_arrived = data.len;
+    } else {
+        result = exchange_store(exchange, data);
+    }
+    if (result < 0)
+        return result;
+    input->data += data.len;
+    input->len -= data.len;
+    exchange->body_to_come -= data.len;
+    if (exchange->body_to_come == 0)
+        exchange->body_state = BODY_WHOLE;
+    return 0;
+}
+
+static int exchange_feed_chunked(struct exchange *exchange, struct slice *input)
+{
+    const struct limits *limits = &exchange->connection->worker->config.limits;
+    struct chunked_limits chunked_limits = {(size_t)limits->chunk_extensions,
+                                            (size_t)limits->trailers};
+    for (;;) {
+        struct slice data;
+        int result = chunked_decode(&exchange->chunked, input, &data, &chunked_limits);
+        if (result == CHUNKED_DATA)
+            result = exchange_store(exchange, data);
+        else if (result == CHUNKED_END)
+            exchange->body_state = BODY_WHOLE;
+        if (result < 0)
+            return result;
+        if (result == CHUNKED_END || input->len == 0)
+            return 0;
+    }
+}
+
+int exchange_feed_body(struct exchange *exchange, struct slice *input, bool in_place)
+{
+    if (exchange->head.framing == HTTP_CHUNKED)
+        return exchange_feed_chunked(exchange, input);
+    return exchange_feed_length(exchange, input, in_place);
+}
+
+const struct request_head *exchange_head(const struct exchange *exchange)
+{
+    return &exchange->head;
+}
+
+void *exchange_user(const struct exchange *exchange)
+{
+    return exchange->user;
+}
+
+void exchange_set_user(struct exchange *exchange, void *user)
+{
+    exchange->user = user;
+}
+
+const struct address *exchange_peer(const struct exchange *exchange)
+{
+    return &exchange->connection->peer;
+}
+
+unsigned exchange_listener(const struct exchange *exchange)
+{
+    return exchange->connection->listener;
+}
+
+uint32_t exchange_connection_id(const struct exchange *exchange)
+{
+    return exchange->connection->id;
+}
+
+uint64_t exchange_request_id(const struct exchange *exchange)
+{
+    return exchange->id;
+}
+
+uint64_t exchange_body_left(const struct exchange *exchange)
+{
+    uint64_t here = exchange->body.len + spool_left(&exchange->spool);
+    if (exchange->body_state == BODY_WHOLE || exchange->head.framing == HTTP_LENGTH)
+        return here + exchange->body_to_come;
+    return exchange->body_state == BODY_FAILED ? here : UINT64_MAX;
+}
+
+bool exchange_is_orphan(const struct exchange *exchange)
+{
+    return exchange->connection == NULL;
+}
+
+/* The client waits for 100 (Continue), RFC 9110 10.1.1: the handler has begun to read. */
+static void exchange_ask_for_body(struct exchange *exchange)
+{
+    struct output *output = connection_output(exchange->connection);
+    exchange->body_state = BODY_ASKED;
+    if (exchange->head_sent)
+        return; /* too late to ask: the client sends or leaves */
+    if (!output || output_copy(output, SLICE("HTTP/1.1 100 Continue\r\n\r\n")) < 0) {
+        exchange_fail_body(exchange, -ENOMEM);
+        return;
+    }
+    exchange->connection->sent_request = exchange->id;
+    connection_flush(exchange->connection);
+}
+
+ssize_t exchange_read(struct exchange *exchange, void *data, size_t len)
+{
+    if (exchange->body.len > 0) {
+        size_t n = len < exchange->body.len ? len : exchange->body.len;
+        memcpy(data, exchange->body.data, n);
+        exchange->body.data += n;
+        exchange->body.len -= n;
+        return (ssize_t)n;
+    }
+    ssize_t n = spool_read(&exchange->spool, data, len);
+    if (n != 0)
+        return n < 0 ? -EIO : n;
+    if (exchange->body_state == BODY_AWAITED && exchange->connection)
+        exchange_ask_for_body(exchange);
+    if (exchange->body_state == BODY_ASKED && exchange->connection) {
+        connection_read_ahead(exchange->connection);
+        n = spool_read(&exchange->spool, data, len);
+        if (n != 0)
+            return n < 0 ? -EIO : n;
+    }
+    if (exchange->body_state == BODY_WHOLE)
+        return 0;
+    return exchange->body_state == BODY_FAILED ? exchange->body_error : -EAGAIN;
+}
+
+/* Queue a field line. */
+static int output_field(struct output *output, struct slice name, struct slice value)
+{
+    char *out = output_reserve(output, name.len + value.len + 4);
+    if (!out)
+        return -ENOMEM;
+    return output_commit(output, field_line_write(out, name, value));
+}
+
+/* How the body is framed, RFC 9112 6.3, and what says so. */
+static int exchange_send_framing(struct exchange *exchange, struct output *output,
+                                 const struct response_fields *facts, int64_t length)
+{
+    struct connection *connection = exchange->connection;
+    bool no_content = http_status_has_no_content(exchange->status);
+    int result = 0;
+    if (no_content)
+        exchange->bodiless = true;
+    if (facts->has_content_length) {
+        exchange->room = facts->content_length;
+    } else if (no_content) {
+        exchange->room = 0;
+    } else if (length >= 0) {
+        char digits[20];
+        size_t len = http_decimal_write(digits, (uint64_t)length);
+        exchange->room = (uint64_t)length;
+        result = output_field(output, SLICE("Content-Length"), slice_of(digits, len));
+    } else if (exchange->head.minor >= 1) {
+        exchange->chunked_reply = !exchange->bodiless;
+        result = output_copy(output, SLICE("Transfer-Encoding: chunked\r\n"));
+    } else if (!exchange->bodiless) {
+        exchange->delimited_by_close = true;
+        connection->last = true;
+    }
+    return result;
+}
+
+/* Will the connection be kept, and must that be said? RFC 9112 9.3. */
+static int exchange_send_persistence(struct exchange *exchange, struct output *output)
+{
+    struct connection *connection = exchange->connection;
+    if (!exchange->head.keep_alive || connection->worker->stopping || connection->peer_ended ||
+        exchange->body_state != BODY_WHOLE)
+        connection->last = true;
+    if (connection->last)
+        return output_copy(output, SLICE("Connection: close\r\n"));
+    if (exchange->head.minor == 0)
+        return output_copy(output, SLICE("Connection: keep-alive\r\n"));
+    return 0;
+}
+
+/* The lines of the head in their order; the first failure is returned. */
+static int exchange_write_head(struct exchange *exchange, struct output *output,
+                               struct slice reason, const struct http_field *fields, size_t count,
+                               const struct response_fields *facts, int64_t length)
+{
+    struct worker *worker = exchange->connection->worker;
+    char *out = output_reserve(output, HTTP_STATUS_LINE_SIZE + reason.len);
+    if (!out)
+        return -ENOMEM;
+    int result = output_commit(output, status_line_write(out, exchange->status, reason));
+    if (result == 0 && !facts->has_server)
+        result = output_copy(output, worker_server_line(worker));
+    if (result == 0 && !facts->has_date)
+        result = output_copy(output, worker_date_line(worker));
+    for (size_t i = 0; i < count && result == 0; i++) {
+        /* RFC 9110 8.6: a 204 has no Content-Length, whatever the application says. */
+        if (exchange->status == 204 &&
+            slice_equal_ignoring_case(fields[i].name, SLICE("Content-Length")))
+            continue;
+        result = output_field(output, fields[i].name, fields[i].value);
+    }
+    if (result == 0)
+        result = exchange_send_framing(exchange, output, facts, length);
+    if (result == 0)
+        result = exchange_send_persistence(exchange, output);
+    return result == 0 ? output_copy(output, SLICE("\r\n")) : result;
+}
+
+/* Without memory an answer cannot be made whole: the connection ends. */
+static int exchange_out_of_memory(struct exchange *exchange)
+{
+    connection_close(exchange->connection);
+    return -ENOMEM;
+}
+
+int exchange_send_head(struct exchange *exchange, int status, struct slice reason,
+                       const struct http_field *fields, size_t count,
+                       const struct response_fields *facts, int64_t length)
+{
+    assert(!exchange->head_sent && !exchange->over);
+    if (!exchange->connection)
+        return -EPIPE;
+    struct output *output = connection_output(exchange->connection);
+    exchange->status = status;
+    if (!output || exchange_write_head(exchange, output, reason, fields, count, facts, length) < 0)
+        return exchange_out_of_memory(exchange);
+    exchange->head_sent = true;
+    exchange->connection->sent_request = exchange->id;
+    return 0;
+}
+
+bool exchange_head_sent(const struct exchange *exchange)
+{
+    return exchange->head_sent;
+}
+
+uint64_t exchange_room(const struct exchange *exchange)
+{
+    return exchange->room;
+}
+
+bool exchange_is_bodiless(const struct exchange *exchange)
+{
+    return exchange->bodiless;
+}
+
+/* What every piece of a body has to pass. Returns 1 when it is to be queued, 0 when it is dropped.
+ */
+static int exchange_admit(struct exchange *exchange, uint64_t len)
+{
+    assert(!exchange->over);
+    if (!exchange->connection)
+        return -EPIPE;
+    assert(exchange->head_sent);
+    if (len > exchange->room)
+        return -EMSGSIZE;
+    if (exchange->room != UINT64_MAX)
+        exchange->room -= len;
+    if (len == 0 || exchange->bodiless)
+        return 0;
+    exchange->body_sent += len;
+    exchange->connection->sent_request = exchange->id;
+    return 1;
+}
+
+/* Queue the line before a chunk, when the body is chunked. */
+static int exchange_chunk_begin(struct exchange *exchange, struct output *output, uint64_t len)
+{
+    if (!exchange->chunked_reply)
+        return 0;
+    char *line = output_reserve(output, CHUNK_LINE_SIZE);
+    return line ? output_commit(output, chunk_line_write(line, len)) : -ENOMEM;
+}
+
+static int exchange_chunk_end(struct exchange *exchange, struct output *output)
+{
+    return exchange->chunked_reply ? output_copy(output, SLICE("\r\n")) : 0;
+}
+
+int exchange_send(struct exchange *exchange, struct slice data, struct lender lender)
+{
+    int result = exchange_admit(exchange, data.len);
+    if (result <= 0)
+        return result;
+    struct output *output = connection_output(exchange->connection);
+    bool lend = data.len > OUTPUT_COPY_MAX && lender.release;
+    if (!output || exchange_chunk_begin(exchange, output, data.len) < 0)
+        return exchange_out_of_memory(exchange);
+    result = lend ? output_lend(output, data, lender) : output_copy(output, data);
+    if (result < 0)
+        return exchange_out_of_memory(exchange);
+    if (exchange_chunk_end(exchange, output) < 0) {
+        /* What was lent is released by the close, so the caller has to have lent it. */
+        exchange->connection->cut = true;
+        exchange->connection->last = true;
+    }
+    return lend ? EXCHANGE_KEPT : EXCHANGE_COPIED;
+}
+
+int exchange_send_file(struct exchange *exchange, int fd, off_t offset, uint64_t len,
+                       struct lender lender)
+{
+    int result = exchange_admit(exchange, len);
+    if (result <= 0)
+        return result;
+    struct output *output = connection_output(exchange->connection);
+    if (!output || exchange_chunk_begin(exchange, output, len) < 0 ||
+        output_file(output, fd, offset, len, lender) < 0)
+        return exchange_out_of_memory(exchange);
+    if (exchange_chunk_end(exchange, output) < 0) {
+        exchange->connection->cut = true;
+        exchange->connection->last = true;
+    }
+    return EXCHANGE_KEPT;
+}
+
+int exchange_flush(struct exchange *exchange)
+{
+    return exchange->connection ? connection_flush(exchange->connection) : -EPIPE;
+}
+
+size_t exchange_pending(const struct exchange *exchange)
+{
+    if (!exchange->connection || !exchange->connection->output)
+        return 0;
+    return (size_t)exchange->connection->output->pending;
+}
+
+/* The handler is done with it. The connection goes on when the handler has returned. */
+static void exchange_end(struct exchange *exchange)
+{
+    struct connection *connection = exchange->connection;
+    struct worker *worker = connection->worker;
+    exchange->over = true;
+    access_log_add(&worker->access_log, &exchange->log, exchange->status, exchange->body_sent);
+    trace_subject(connection->id, exchange->id);
+    trace_request_end(exchange->status, exchange->body_sent);
+}
+
+/* An exchange whose connection is gone ends with its handler. */
+static bool exchange_end_orphan(struct exchange *exchange)
+{
+    if (exchange->connection)
+        return false;
+    exchange->over = true;
+    return true;
+}
+
+void exchange_finish(struct exchange *exchange)
+{
+    assert(!exchange->over);
+    if (exchange_end_orphan(exchange))
+        return;
+    assert(exchange->head_sent);
+    struct connection *connection = exchange->connection;
+    struct output *output = connection_output(connection);
+    if (!output || (exchange->chunked_reply && output_copy(output, chunk_last) < 0)) {
+        exchange_abort(exchange);
+        return;
+    }
+    connection->sent_request = exchange->id;
+    if (!exchange->bodiless && exchange->room != UINT64_MAX && exchange->room > 0)
+        connection->last = true; /* shorter than promised: the close tells the client */
+    exchange_end(exchange);
+}
+
+void exchange_refuse(struct exchange *exchange, enum http_refusal refusal)
+{
+    assert(!exchange->over && !exchange->head_sent);
+    if (exchange_end_orphan(exchange))
+        return;
+    exchange->status = http_refusal_row(refusal)->status;
+    connection_queue_refusal(exchange->connection, refusal);
+    exchange_end(exchange);
+}
+
+void exchange_abort(struct exchange *exchange)
+{
+    assert(!exchange->over);
+    if (exchange_end_orphan(exchange))
+        return;
+    struct connection *connection = exchange->connection;
+    connection->last = true;
+    if (exchange->delimited_by_close)
+        connection->cut = true;
+    exchange_end(exchange);
+}

@@ -1,0 +1,85 @@
+/* The inside of an exchange; only server/ looks here. */
+#ifndef ZOLAL_SERVER_EXCHANGE_STATE_H
+#define ZOLAL_SERVER_EXCHANGE_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/list.h"
+#include "http/chunked.h"
+#include "http/request_head.h"
+#include "server/access_log.h"
+#include "server/exchange.h"
+#include "server/spool.h"
+
+/* Where the request's body is. */
+enum body_state {
+    BODY_WHOLE,    /* in `body` and `spool`, or there is none */
+    BODY_ARRIVING, /* being read into `spool`; the handler is called when it is whole */
+    BODY_ASKED,    /* the handler has the exchange and reads while the client sends */
+    BODY_AWAITED,  /* the same, before 100 (Continue) was sent */
+    BODY_FAILED    /* `body_error` says why */
+};
+
+struct exchange {
+    struct connection *connection; /* NULL once the connection is gone under a running handler */
+    struct list node;              /* worker.spare_exchanges */
+    void *user;
+    uint64_t id;
+
+    struct request_head head;
+    struct request_head_progress progress;
+    struct buffer head_kept; /* the head's bytes, when they must outlive the receive buffer */
+
+    struct slice body; /* bytes of the body in the connection's input, read before the spool's */
+    struct spool spool;
+    struct chunked_decoder chunked;
+    uint64_t body_to_come; /* bytes of a Content-Length that have not arrived */
+    uint64_t body_arrived; /* decoded bytes that have arrived */
+    uint8_t body_state;    /* enum body_state */
+    int body_error;        /* -errno, as exchange_read returns it */
+
+    bool in_handler; /* on_request or on_writable is running */
+    bool kept;       /* the handler has returned without finishing */
+    bool over;       /* finished, refused or aborted: the handler must not touch it any more */
+    bool head_sent;
+    bool bodiless;
+    bool chunked_reply;
+    bool delimited_by_close;
+    bool awaits_room; /* returned with output pending: on_writable is owed */
+    uint64_t room;
+    uint64_t body_sent;
+    int status;
+    struct access_log_request log;
+
+    struct http_field fields[]; /* limits.request_fields */
+};
+
+/* Take a spare one or make one; NULL without memory. It is ready for a new head. */
+struct exchange *exchange_take(struct connection *connection);
+
+/* Give it back: buffers are released. */
+void exchange_give_back(struct worker *worker, struct exchange *exchange);
+
+/* Free for good. */
+void exchange_free(struct exchange *exchange);
+
+/* The head is parsed: set up the body's reading and the answer's defaults. */
+void exchange_begin(struct exchange *exchange);
+
+/* Make the head independent of the connection's input. Returns 0 or -ENOMEM. */
+int exchange_keep_head(struct exchange *exchange);
+
+/* Make what is left of `body` independent too. Returns 0 or -errno of spool_write. */
+int exchange_keep_body(struct exchange *exchange);
+
+/* Take body bytes off `*input`. Returns 0; -enum http_refusal when the body is refused,
+ * HTTP_CANNOT_STORE_BODY included. body_state becomes BODY_WHOLE at the end. `in_place`: the bytes
+ * may stay where they are when all of the body is there. */
+int exchange_feed_body(struct exchange *exchange, struct slice *input, bool in_place);
+
+/* The body will not become whole. */
+void exchange_fail_body(struct exchange *exchange, int error);
+
+#endif

@@ -1,0 +1,78 @@
+#include "server/fork.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "server/worker_state.h"
+#include "socket/kernel.h"
+#include "trace/recorder.h"
+
+/* pthread_atfork(3) hands nothing to its handlers, so the workers of a process are listed here: the
+ * one mutable global of this layer. The lock is held across fork, so that the child finds the list
+ * whole. */
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list fork_workers = {&fork_workers, &fork_workers};
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static int fork_result;
+
+static void fork_prepare(void)
+{
+    pthread_mutex_lock(&fork_lock);
+}
+
+static void fork_parent(void)
+{
+    pthread_mutex_unlock(&fork_lock);
+}
+
+/* Close the child's copies only: no shutdown, no epoll_ctl, which would reach the parent's. */
+static void worker_forget(struct worker *worker)
+{
+    for (struct list *node = worker->connections.next; node != &worker->connections;
+         node = node->next) {
+        struct connection *connection = list_entry(node, struct connection, node);
+        kernel_close(connection->stream.fd);
+        connection->stream.fd = connection->watch.fd = -1;
+    }
+    for (struct list *node = worker->listeners.next; node != &worker->listeners;
+         node = node->next) {
+        struct worker_listener *listener = list_entry(node, struct worker_listener, node);
+        kernel_close(listener->watch.fd);
+        listener->watch.fd = -1;
+    }
+    kernel_close(worker->loop.epoll_fd);
+    kernel_close(worker->wakeup.watch.fd);
+    worker->loop.epoll_fd = worker->wakeup.watch.fd = -1;
+    worker->forgotten = true;
+}
+
+static void fork_child(void)
+{
+    recorder_forget();
+    for (struct list *node = fork_workers.next; node != &fork_workers; node = node->next)
+        worker_forget(list_entry(node, struct worker, all));
+    pthread_mutex_unlock(&fork_lock);
+}
+
+static void fork_register(void)
+{
+    fork_result = -pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+int fork_watch(struct worker *worker)
+{
+    pthread_once(&fork_once, fork_register);
+    if (fork_result < 0)
+        return fork_result;
+    pthread_mutex_lock(&fork_lock);
+    list_append(&fork_workers, &worker->all);
+    pthread_mutex_unlock(&fork_lock);
+    return 0;
+}
+
+void fork_unwatch(struct worker *worker)
+{
+    pthread_mutex_lock(&fork_lock);
+    list_unlink(&worker->all);
+    pthread_mutex_unlock(&fork_lock);
+}

@@ -1,0 +1,45 @@
+#include "socket/stream.h"
+
+#include "socket/kernel.h"
+
+static ssize_t socket_recv(struct stream *stream, void *data, size_t len)
+{
+    return kernel_recv(stream->fd, data, len, 0);
+}
+
+static ssize_t socket_send(struct stream *stream, const struct iovec *parts, size_t count)
+{
+    if (count == 1)
+        return kernel_send(stream->fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL);
+    return kernel_sendmsg(stream->fd, parts, count, MSG_NOSIGNAL);
+}
+
+static ssize_t socket_sendfile(struct stream *stream, int in_fd, off_t *offset, size_t len)
+{
+    return kernel_sendfile(stream->fd, in_fd, offset, len);
+}
+
+static int socket_shutdown(struct stream *stream)
+{
+    return kernel_shutdown(stream->fd, SHUT_WR);
+}
+
+static void socket_close(struct stream *stream)
+{
+    kernel_close(stream->fd);
+    stream->fd = -1;
+}
+
+static const struct stream_operations socket_operations = {
+    .recv = socket_recv,
+    .send = socket_send,
+    .sendfile = socket_sendfile,
+    .shutdown = socket_shutdown,
+    .close = socket_close,
+};
+
+void stream_init_socket(struct stream *stream, int fd)
+{
+    stream->operations = &socket_operations;
+    stream->fd = fd;
+}

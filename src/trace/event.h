@@ -1,0 +1,117 @@
+/* The vocabulary of a recording: slots of 64 bytes. This layout is written to files: whatever
+ * changes it raises TRACE_VERSION.
+ *
+ * A slot is one of
+ *   - a call of the kernel (TRACE_CALL): what was called, when, on which descriptor, its result;
+ *   - a mark (the other kinds): a request begins or ends, Python is entered or left, ...;
+ *   - more bytes of the slot before it (TRACE_ARGS), read as `struct trace_args`. */
+#ifndef ZOLAL_TRACE_EVENT_H
+#define ZOLAL_TRACE_EVENT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRACE_VERSION 1
+
+/* Every kernel call that zolal makes: enumerator, the name in section 2 of the manual (as strace(1)
+ * prints it). */
+#define TRACE_OPERATIONS(X) \
+    X(SOCKET, "socket") \
+    X(BIND, "bind") \
+    X(CONNECT, "connect") \
+    X(LISTEN, "listen") \
+    X(ACCEPT, "accept") \
+    X(ACCEPT4, "accept4") \
+    X(READ, "read") \
+    X(WRITE, "write") \
+    X(CLOSE, "close") \
+    X(SHUTDOWN, "shutdown") \
+    X(GETSOCKOPT, "getsockopt") \
+    X(SETSOCKOPT, "setsockopt") \
+    X(GETSOCKNAME, "getsockname") \
+    X(RECVFROM, "recvfrom") \
+    X(SENDTO, "sendto") \
+    X(SENDMSG, "sendmsg") \
+    X(SENDFILE, "sendfile") \
+    X(POLL, "poll") \
+    X(EPOLL_CREATE1, "epoll_create1") \
+    X(EPOLL_CTL, "epoll_ctl") \
+    X(EPOLL_WAIT, "epoll_wait") \
+    X(EVENTFD2, "eventfd2")
+
+enum trace_operation {
+#define X(name, text) TRACE_##name,
+    TRACE_OPERATIONS(X)
+#undef X
+        TRACE_OPERATION_COUNT
+};
+
+/* What a slot says; the comment tells which members it uses besides seq, t0, connection, request. */
+enum trace_kind {
+    TRACE_EMPTY = 0,       /* never written */
+    TRACE_CALL,            /* op, fd, argument, result, t0..t1 */
+    TRACE_ARGS,            /* `struct trace_args`: belongs to the slot before it */
+    TRACE_REQUEST_BEGIN,   /* ARGS follow: method, space, target (cut) */
+    TRACE_REQUEST_END,     /* result: status (0: none was sent), argument: bytes sent */
+    TRACE_STATE,           /* op: the state left, argument: the state entered (server/connection.h) */
+    TRACE_PYTHON_ENTER,    /* op: enum trace_python, name: what is called, argument: its line */
+    TRACE_PYTHON_LEAVE,    /* op: enum trace_python, result: 0, or -1 when an exception was raised */
+    TRACE_LOST             /* argument: slots that a reader missed; made by readers, never stored */
+};
+
+/* The calls between the server and the application, both ways (PEP 3333). */
+#define TRACE_PYTHON_CALLS(X) \
+    X(APPLICATION, "application") \
+    X(NEXT, "next") \
+    X(CLOSE, "close") \
+    X(READ, "read") \
+    X(WRITE, "write") \
+    X(START_RESPONSE, "start_response")
+
+enum trace_python {
+#define X(name, text) TRACE_PYTHON_##name,
+    TRACE_PYTHON_CALLS(X)
+#undef X
+        TRACE_PYTHON_COUNT
+};
+
+/* Times are ticks (base/clock.h). `seq` is 0 while a slot is empty, odd while it is being written,
+ * and 2 * index + 2 when valid, `index` counting slots since the chunk was first used, so that a
+ * reader can tell a new slot from an old one and a torn one from a whole one. */
+struct trace_event {
+    uint64_t seq;
+    uint64_t t0;
+    uint64_t t1;
+    int64_t result; /* -errno on failure */
+    uint64_t request;
+    uint64_t argument;
+    uint32_t name; /* of the recording's names; 0: none */
+    int32_t fd;
+    uint16_t op;
+    uint8_t kind;
+    uint8_t flags; /* TRACE_MORE: an ARGS slot follows */
+    uint32_t connection;
+};
+
+#define TRACE_MORE 1
+
+/* Up to 48 more bytes. Calls write: accept4, bind, connect: struct sockaddr, cut; setsockopt and
+ * getsockopt: int32 level, option, value; sendmsg: uint64 length of each part; epoll_ctl: int32
+ * operation, fd, uint32 events; epoll_wait: pairs of int32 fd, uint32 events, the first six;
+ * socket: int32 family, type, protocol; sendfile: uint64 count, uint64 offset, int32 in_fd. */
+struct trace_args {
+    uint64_t seq;
+    unsigned char data[48];
+    uint16_t len; /* bytes of data used */
+    uint8_t kind; /* TRACE_ARGS */
+    uint8_t flags;
+    uint32_t connection;
+};
+
+static_assert(sizeof(struct trace_event) == 64, "a slot is a cache line");
+static_assert(sizeof(struct trace_args) == 64, "a slot is a cache line");
+static_assert(offsetof(struct trace_event, kind) == offsetof(struct trace_args, kind),
+              "a reader finds the kind at one place");
+
+#endif

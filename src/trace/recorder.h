@@ -1,0 +1,84 @@
+/* A thread's writer into a recording. Whoever makes a kernel call records it, here and only here:
+ *
+ *     uint64_t t0 = trace_start();
+ *     ssize_t n = recv(fd, data, len, 0);
+ *     int64_t result = n < 0 ? -errno : n;
+ *     trace_call(TRACE_RECVFROM, fd, len, result, t0);
+ *
+ * All functions do nothing in a thread that has no recorder attached. None fails, none allocates
+ * (except recorder_attach), none waits, none changes errno. */
+#ifndef ZOLAL_TRACE_RECORDER_H
+#define ZOLAL_TRACE_RECORDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/slice.h"
+#include "trace/event.h"
+#include "trace/recording.h"
+
+/* The state of this thread's writer; only trace/ touches its members. `connection` and `request`
+ * stamp each slot. `last` is the latest time written: marks reuse it instead of reading the clock. */
+struct recorder {
+    struct trace_event *next;
+    struct trace_event *end;
+    uint64_t seq; /* of the next slot */
+    uint64_t last;
+    uint64_t request;
+    uint32_t connection;
+    uint32_t names; /* bytes of names this thread has seen whole */
+    struct recording_chunk *chunk;
+    struct recording *recording;
+};
+
+/* This thread's recorder, or NULL. initial-exec: one load, also in a shared object. */
+extern _Thread_local struct recorder *recorder_here __attribute__((tls_model("initial-exec")));
+
+/* Attach the calling thread to `recording`, which must outlive the recorder. Returns 0 or -ENOMEM;
+ * -EBUSY if the thread has one already. */
+int recorder_attach(struct recording *recording);
+
+/* Give the thread's chunk back and detach; nothing happens when there is none. */
+void recorder_detach(void);
+
+/* In a forked child, in the thread that forked: drop the recorder without touching the recording. */
+void recorder_forget(void);
+
+/* Now, in ticks; 0 without a recorder. */
+static inline uint64_t trace_start(void)
+{
+    return recorder_here ? clock_ticks() : 0;
+}
+
+/* The ticks at which the last recorded call ended; 0 without a recorder. */
+static inline uint64_t trace_last(void)
+{
+    return recorder_here ? recorder_here->last : 0;
+}
+
+/* Record a kernel call that began at `t0` (trace_start) and ends now. `argument`: its length or
+ * flags. `result`: what it returned, -errno when it failed. */
+void trace_call(enum trace_operation op, int fd, uint64_t argument, int64_t result, uint64_t t0);
+
+/* As trace_call, with up to 48 bytes of arguments in a second slot (cut beyond that). */
+void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t result,
+                     uint64_t t0, const void *args, size_t len);
+
+/* The slots that follow in this thread belong to this connection and request; 0: to none. */
+void trace_subject(uint32_t connection, uint64_t request);
+
+/* Marks. Each is stamped with the subject. `method` and `target`: at most 96 bytes of both are kept. */
+void trace_request_begin(struct slice method, struct slice target);
+void trace_request_end(int status, uint64_t bytes_sent);
+void trace_state(unsigned from, unsigned to);
+
+/* Python is entered or left: these read the clock. `name`: from trace_name; `line`: 1.. or 0. */
+void trace_python_enter(enum trace_python what, uint32_t name, uint32_t line);
+void trace_python_leave(enum trace_python what, bool raised);
+
+/* The number of a name ("function (file)"), written into the recording's names once for each call:
+ * remember it. 0 without a recorder and when the names are full. Cut at 1,000 bytes. */
+uint32_t trace_name(struct slice text);
+
+#endif

@@ -1,0 +1,76 @@
+/* A recording: one file a process, mapped and shared, that survives the process.
+ *
+ * Layout: `struct recording_header` (4 KiB), the names (RECORDING_NAMES_SIZE bytes), then `chunks`
+ * chunks of RECORDING_CHUNK_SIZE bytes. A chunk begins with a `struct recording_chunk` (one slot),
+ * then slots. A thread takes a chunk by an atomic add, writes alone in it, and takes the next when it
+ * is full; the oldest chunk that no thread holds is reused (flight recorder).
+ *
+ * The file lies in $XDG_RUNTIME_DIR, else /dev/shm, as zolal-PID.trace, mode 0600, allocated in full
+ * by posix_fallocate(3) before it is mapped, since a write to a sparse mapping on a full file system
+ * is SIGBUS. Where no file can be had, the memory is anonymous and nobody else can read it. */
+#ifndef ZOLAL_TRACE_RECORDING_H
+#define ZOLAL_TRACE_RECORDING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "trace/event.h"
+
+#define RECORDING_MAGIC        "zolalrec"
+#define RECORDING_HEADER_SIZE  4096
+#define RECORDING_NAMES_SIZE   (60 * 1024)
+#define RECORDING_CHUNK_SIZE   (64 * 1024)
+#define RECORDING_DEFAULT_SIZE (1024 * 1024)
+
+/* The first bytes of the file. Members before `state` never change after creation. */
+struct recording_header {
+    char magic[8];
+    uint32_t version; /* TRACE_VERSION */
+    uint32_t pid;
+    uint32_t chunks;
+    uint32_t chunk_size; /* bytes */
+    uint32_t names_offset;
+    uint32_t names_size;
+    uint32_t chunks_offset;
+    uint32_t ticks_are_counter;
+    struct clock_calibration calibration;
+    _Atomic uint32_t state;      /* enum recording_state */
+    _Atomic uint32_t names_used; /* bytes of names that are whole */
+    _Atomic uint64_t next_chunk; /* chunks taken since the beginning */
+};
+
+enum recording_state { RECORDING_LIVE = 1, RECORDING_ENDED = 2 };
+
+/* The slot that begins a chunk. `generation` counts how often the chunk was taken, `order` is the
+ * value of next_chunk at that moment: it sorts chunks by age. `thread` is 0 when nobody writes. */
+struct recording_chunk {
+    _Atomic uint64_t generation;
+    _Atomic uint64_t order;
+    _Atomic uint64_t used; /* slots written since the chunk was first used, all generations */
+    _Atomic uint32_t thread; /* gettid(2) of the holder, 0 when given back */
+    uint32_t last_thread;    /* the holder, also after it gave back */
+    uint64_t reserved[4];
+};
+
+/* A recording as its owner sees it. */
+struct recording;
+
+/* Create one of `size` bytes in all (0: RECORDING_DEFAULT_SIZE; rounded down to whole chunks, at
+ * least two). Returns 0 and sets `*recording`; it may be in anonymous memory, then recording_path()
+ * is "" and `err` says why. -ENOMEM when not even that could be had. */
+int recording_create(struct recording **recording, size_t size, struct error *err);
+
+/* The file's path, "" for anonymous memory. Valid while the recording is. */
+const char *recording_path(const struct recording *recording);
+
+/* Mark as ended, unmap, free. No recorder may be attached any more. `remove`: unlink the file too. */
+void recording_close(struct recording *recording, bool remove);
+
+/* In a forked child: unmap without marking it as ended; the file stays the parent's. */
+void recording_forget(struct recording *recording);
+
+#endif
