@@ -41,14 +41,16 @@ RULES = [
     Rule(
         "input or output on a descriptor",
         "read write close readv writev preadv* pwritev* pread pwrite dup dup2 dup3 fcntl ioctl"
-        " open openat creat open_by_handle_at pipe pipe2 copy_file_range close_range closefrom",
+        " open openat creat mkstemp* mkostemp* pipe pipe2 copy_file_range close_range closefrom",
         CORE_AND_PYTHON,
         {
             "socket/kernel.c": ("*", "the door to the network"),
             "event_loop/kernel_epoll.c": ("*", "the door to epoll(7) and eventfd(2)"),
             "trace/recording.c": ("open openat close", "the recording is a file that it maps"),
             "trace/reader.c": ("open openat close pread", "reads the recording, a file"),
-            "server/spool.c": ("open close pread pwrite", "a body's temporary file"),
+            "server/spool.c": ("open mkostemp close pread pwrite", "a body's temporary file"),
+            "server/output.c": ("pread", "a part of a file that sendfile(2) cannot send"),
+            "socket/listener.c": ("fcntl", "flags of a descriptor that was handed to us"),
             "server/access_log.c": ("write", "a log file, which may not be recorded as traffic"),
         },
     ),
