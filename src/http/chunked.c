@@ -180,6 +180,30 @@ static int take_byte(struct chunked_decoder *decoder, char c, const struct chunk
     return count(&decoder->extensions, limits->extensions, HTTP_CHUNK_EXTENSIONS_TOO_LARGE);
 }
 
+/* What stands between two chunks, in one go when it is whole and no more than line ends and a size;
+ * else nothing is taken, and it is read byte by byte. */
+static bool take_plain_lines(struct chunked_decoder *decoder, struct slice *bytes)
+{
+    const char *at = bytes->data;
+    const char *end = at + bytes->len;
+    if (decoder->state == CHUNK_DATA_CR) {
+        if (end - at < 2 || at[0] != '\r' || at[1] != '\n')
+            return false;
+        at += 2;
+    }
+    const char *digits = at;
+    const char *most = end - at < SIZE_DIGITS ? end : at + SIZE_DIGITS - 1; /* cannot overflow */
+    uint64_t size = 0;
+    for (; at < most && http_is(HTTP_HEXDIG, *at); at++)
+        size = size << 4 | (uint64_t)http_hex_value(*at);
+    if (at == digits || end - at < 2 || at[0] != '\r' || at[1] != '\n')
+        return false;
+    *bytes = slice_of(at + 2, (size_t)(end - at) - 2);
+    decoder->remaining = size;
+    decoder->state = size > 0 ? CHUNK_DATA : TRAILER_FIRST;
+    return true;
+}
+
 static void take_data(struct chunked_decoder *decoder, struct slice *bytes, struct slice *data)
 {
     size_t len = bytes->len < decoder->remaining ? bytes->len : (size_t)decoder->remaining;
@@ -199,6 +223,9 @@ int chunked_decode(struct chunked_decoder *decoder, struct slice *bytes, struct 
             take_data(decoder, bytes, data);
             return CHUNKED_DATA;
         }
+        if ((decoder->state == CHUNK_DATA_CR || decoder->state == CHUNK_SIZE_FIRST) &&
+            take_plain_lines(decoder, bytes))
+            continue;
         int result = take_byte(decoder, bytes->data[0], limits);
         if (result < 0)
             return result;

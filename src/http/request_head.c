@@ -28,7 +28,7 @@ struct cursor {
 
 /* ------------------------------------------------------------------------------- request line */
 
-static int take_line_end(struct cursor *cursor, enum http_refusal otherwise)
+static inline int take_line_end(struct cursor *cursor, enum http_refusal otherwise)
 {
     size_t len = (size_t)(cursor->end - cursor->at);
     if (len >= 2 && cursor->at[0] == '\r' && cursor->at[1] == '\n') {
@@ -253,7 +253,7 @@ static enum request_field field_of(struct slice name)
     return same ? field : REQUEST_FIELD_OTHER;
 }
 
-static void note_field(struct request_head_progress *progress, struct slice name, size_t place)
+static void note_field(struct request_head_progress *progress, struct slice name, uint32_t place)
 {
     enum request_field field = field_of(name);
     if (field == REQUEST_FIELD_OTHER)
@@ -306,7 +306,7 @@ static int take_field_line(struct request_head *head, struct request_head_progre
     struct http_field *field = &head->fields[head->field_count];
     int result = take_field(head, cursor, field);
     if (result == LINE_DONE)
-        note_field(progress, field->name, ++head->field_count);
+        note_field(progress, field->name, (uint32_t)++head->field_count);
     return result;
 }
 
@@ -479,9 +479,10 @@ static int read_message(struct request_head *head, const struct request_head_pro
 
 /* Set the cursor to the line in hand, up to what is here or what a line may be, its end included.
  * Returns what to say if the line does not end there; HTTP_ACCEPTED: wait for more. */
-static enum http_refusal bound_line(struct cursor *cursor,
-                                    const struct request_head_progress *progress,
-                                    struct slice bytes, const struct http_head_limits *limits)
+static inline enum http_refusal bound_line(struct cursor *cursor,
+                                           const struct request_head_progress *progress,
+                                           struct slice bytes,
+                                           const struct http_head_limits *limits)
 {
     enum http_refusal refusal = HTTP_ACCEPTED;
     size_t end = bytes.len;

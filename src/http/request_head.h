@@ -87,7 +87,7 @@ struct request_head_progress {
     size_t scanned;   /* bytes known to hold no end of that line */
     bool in_fields;   /* is the request line behind? */
     struct {
-        size_t first, last; /* its place in `fields`, plus 1; 0 when there is none */
+        uint32_t first, last; /* its place in `fields`, plus 1; 0 when there is none */
     } seen[REQUEST_FIELD_OTHER];
 };
 

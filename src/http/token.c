@@ -54,13 +54,6 @@ bool http_is_field_value(struct slice text)
     return http_skip_field_value(text.data, end) == end;
 }
 
-int http_hex_value(char c)
-{
-    if (!http_is(HTTP_HEXDIG, c))
-        return -1;
-    return http_is(HTTP_DIGIT, c) ? c - '0' : (c | 0x20) - 'a' + 10;
-}
-
 bool http_decimal_read(struct slice text, uint64_t *number)
 {
     uint64_t sum = 0;

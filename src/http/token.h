@@ -32,7 +32,10 @@ bool http_is_token(struct slice text);
 bool http_is_field_value(struct slice text);
 
 /* The value of a hexadecimal digit, or -1. */
-int http_hex_value(char c);
+static inline int http_hex_value(char c)
+{
+    return http_is(HTTP_HEXDIG, c) ? (c & 15) + (c >> 6) * 9 : -1; /* ASCII: letters have bit 6 */
+}
 
 /* Read a number of one or more decimal digits and nothing else, at most 2^63-1, into `*number`
  * (Content-Length, RFC 9110 8.6). False when it is none. */
