@@ -23,7 +23,8 @@ void buffer_init(struct buffer *buffer, size_t max);
 void buffer_release(struct buffer *buffer);
 
 /* Make room for `len` more bytes behind `end` (moving unread bytes to the front, then growing by
- * doubling). Returns 0, -ENOBUFS when `max` would be passed, -ENOMEM. On failure nothing changed. */
+ * doubling). Returns 0, -ENOBUFS when `max` would be passed, -ENOMEM. On failure nothing changed.
+ */
 int buffer_reserve(struct buffer *buffer, size_t len);
 
 /* Copy `bytes` to the end. Returns as buffer_reserve. `bytes` must not point into the buffer. */

@@ -47,6 +47,9 @@ bool clock_ticks_are_counter(void)
 
 #define CALIBRATION_NS 2000000
 
+/* A product of two 64-bit numbers; not ISO C, but in every compiler that we name. */
+__extension__ typedef unsigned __int128 wide;
+
 /* Both clocks at one moment: of a few tries the one that took least. */
 static void clock_read_both(uint64_t *ticks, uint64_t *monotonic_ns)
 {
@@ -71,12 +74,13 @@ static uint64_t clock_measure_rate(void)
     clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
     clock_read_both(&ticks[1], &ns[1]);
     uint64_t passed = ticks[1] > ticks[0] ? ticks[1] - ticks[0] : 1;
-    return (uint64_t)(((unsigned __int128)(ns[1] - ns[0]) << 32) / passed);
+    return (uint64_t)(((wide)(ns[1] - ns[0]) << 32) / passed);
 }
 
 void clock_calibrate(struct clock_calibration *calibration)
 {
-    /* The rate is a fact about the machine, the same whoever measures it: relaxed, partner: itself. */
+    /* The rate is a fact about the machine, the same whoever measures it: relaxed, partner: itself.
+     */
     static _Atomic uint64_t known_rate;
     uint64_t rate = atomic_load_explicit(&known_rate, memory_order_relaxed);
     if (rate == 0) {
@@ -90,5 +94,5 @@ void clock_calibrate(struct clock_calibration *calibration)
 
 uint64_t clock_ticks_to_ns(const struct clock_calibration *calibration, uint64_t ticks)
 {
-    return (uint64_t)(((unsigned __int128)ticks * calibration->ns_per_tick_shift32) >> 32);
+    return (uint64_t)(((wide)ticks * calibration->ns_per_tick_shift32) >> 32);
 }

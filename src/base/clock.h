@@ -13,8 +13,9 @@ uint64_t clock_monotonic_ns(void);
 /* CLOCK_REALTIME in nanoseconds since 1970 (clock_gettime(2)). */
 uint64_t clock_realtime_ns(void);
 
-/* Are ticks the processor's counter? True on aarch64, and on x86-64 where CPUID says that the TSC is
- * invariant; else clock_ticks() is clock_monotonic_ns(). The answer never changes in a process. */
+/* Are ticks the processor's counter? True on aarch64, and on x86-64 where CPUID says that the TSC
+ * is invariant; else clock_ticks() is clock_monotonic_ns(). The answer never changes in a process.
+ */
 bool clock_ticks_are_counter(void);
 
 /* A number that grows steadily: some nanoseconds to read. Convert with a calibration. */

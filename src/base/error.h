@@ -13,8 +13,8 @@ struct error {
     char text[256];
 };
 
-/* Fill `err` (may be NULL) with "cannot VERB OBJECT: strerror(code)"; OBJECT may be NULL. A `code` of
- * 0 counts as EIO, so that what is returned is an error. Returns -code. */
+/* Fill `err` (may be NULL) with "cannot VERB OBJECT: strerror(code)"; OBJECT may be NULL. A `code`
+ * of 0 counts as EIO, so that what is returned is an error. Returns -code. */
 int error_set(struct error *err, int code, const char *verb, const char *object);
 
 /* Fill `err` (may be NULL) with a printf(3)-formatted line. Returns -code, as error_set does. */

@@ -1,5 +1,6 @@
 /* An intrusive, circular, doubly linked list. A node lives inside the thing that is listed; a list
- * head is a node of its own. An unlinked node points to itself. All operations take constant time. */
+ * head is a node of its own. An unlinked node points to itself. All operations take constant time.
+ */
 #ifndef ZOLAL_BASE_LIST_H
 #define ZOLAL_BASE_LIST_H
 

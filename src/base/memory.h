@@ -10,7 +10,8 @@ void *memory_new(size_t size) __attribute__((malloc, warn_unused_result));
 /* `count` * `size` bytes, not set, owned by the caller; NULL also when the product overflows. */
 void *memory_new_array(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
 
-/* `old` (may be NULL) made `count` * `size` bytes large, its bytes kept. NULL: `old` is unchanged. */
+/* `old` (may be NULL) made `count` * `size` bytes large, its bytes kept. NULL: `old` is unchanged.
+ */
 void *memory_resize_array(void *old, size_t count, size_t size) __attribute__((warn_unused_result));
 
 /* Give back what the functions above returned. NULL is allowed. */

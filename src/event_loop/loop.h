@@ -15,14 +15,14 @@
 #include "base/error.h"
 
 /* Bits of `ready`, with epoll(7)'s meaning. */
-#define LOOP_READABLE EPOLLIN
-#define LOOP_WRITABLE EPOLLOUT
+#define LOOP_READABLE   EPOLLIN
+#define LOOP_WRITABLE   EPOLLOUT
 #define LOOP_PEER_ENDED EPOLLRDHUP
-#define LOOP_BROKEN (EPOLLERR | EPOLLHUP)
-#define LOOP_EDGE EPOLLET
+#define LOOP_BROKEN     (EPOLLERR | EPOLLHUP)
+#define LOOP_EDGE       EPOLLET
 
-/* What the loop watches; lives inside its owner. The owner keeps it alive until it is removed AND no
- * dispatch is under way (see loop.depth). */
+/* What the loop watches; lives inside its owner. The owner keeps it alive until it is removed AND
+ * no dispatch is under way (see loop.depth). */
 struct loop_watch {
     int fd;
     void (*on_ready)(struct loop_watch *watch, uint32_t ready);
@@ -56,13 +56,13 @@ int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
 /* Stop watching. Not needed before the last descriptor of a description is closed. */
 void loop_remove(struct loop *loop, struct loop_watch *watch);
 
-/* Wait for at most `timeout_ms` (-1: no limit); inside a dispatch that has more to serve, not at all.
- * Returns how many are ready, 0 after the time or a
- * signal, -errno for anything else. Updates now_ms. */
+/* Wait for at most `timeout_ms` (-1: no limit); inside a dispatch that has more to serve, not at
+ * all. Returns how many are ready, 0 after the time or a signal, -errno for anything else. Updates
+ * now_ms. */
 int loop_wait(struct loop *loop, int timeout_ms);
 
-/* Call on_ready for what the last loop_wait found. May be called again from within, by loop_wait and
- * loop_dispatch: the inner one serves what is left of the outer one's, each once. */
+/* Call on_ready for what the last loop_wait found. May be called again from within, by loop_wait
+ * and loop_dispatch: the inner one serves what is left of the outer one's, each once. */
 void loop_dispatch(struct loop *loop);
 
 /* Read the clock into now_ms. */

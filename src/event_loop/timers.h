@@ -1,5 +1,5 @@
-/* Deadlines. Patience has few lengths and many holders (10,000 connections wait for the same 75 s), so
- * one queue a length, in the order of its deadlines, makes start and stop constant in time. */
+/* Deadlines. Patience has few lengths and many holders (10,000 connections wait for the same 75 s),
+ * so one queue a length, in the order of its deadlines, makes start and stop constant in time. */
 #ifndef ZOLAL_EVENT_LOOP_TIMERS_H
 #define ZOLAL_EVENT_LOOP_TIMERS_H
 

@@ -1,4 +1,5 @@
-/* Waking a loop from another thread or from a signal handler: an eventfd(2) that the loop watches. */
+/* Waking a loop from another thread or from a signal handler: an eventfd(2) that the loop watches.
+ */
 #ifndef ZOLAL_EVENT_LOOP_WAKEUP_H
 #define ZOLAL_EVENT_LOOP_WAKEUP_H
 

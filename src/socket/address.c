@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,7 @@ static int address_resolve(struct address *addr, const char *host, int port, str
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found;
-    char service[8];
+    char service[16];
     snprintf(service, sizeof(service), "%d", port);
     int failed = getaddrinfo(host, service, &hints, &found);
     if (failed == EAI_MEMORY)
@@ -122,8 +123,8 @@ static int address_parse_inet(struct address *addr, const char *text, struct err
         return error_format(err, EINVAL, "address %s has no port: %s", text, FORMS);
     int port = port_parse(colon + 1);
     if (port < 0)
-        return error_format(err, EINVAL, "address %s: the port must be a number from 0 to 65535: %s",
-                            text, FORMS);
+        return error_format(
+            err, EINVAL, "address %s: the port must be a number from 0 to 65535: %s", text, FORMS);
     int len = host_copy(text, colon, host, &bracketed);
     if (len < 0 || (bracketed && len == 0))
         return error_format(err, EINVAL, "address %s is malformed: %s", text, FORMS);

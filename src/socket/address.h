@@ -24,8 +24,8 @@ struct address {
 
 /* Parse `text`: "127.0.0.1:8000", "[::1]:8000", "host:8000" (getaddrinfo(3), the first answer),
  * ":8000" (all addresses: [::], or 0.0.0.0 where the machine has no IPv6), "8000" likewise on
- * 127.0.0.1, "unix:/run/z.sock", "unix:@abstract". Returns 0, or -errno with `err` filled, saying what
- * is wrong and what would be right: EINVAL; ENAMETOOLONG (a UNIX path of more than 107 bytes);
+ * 127.0.0.1, "unix:/run/z.sock", "unix:@abstract". Returns 0, or -errno with `err` filled, saying
+ * what is wrong and what would be right: EINVAL; ENAMETOOLONG (a UNIX path of more than 107 bytes);
  * ENOENT (no such host). */
 int address_parse(struct address *addr, const char *text, struct error *err);
 

@@ -9,7 +9,6 @@
 
 #define SENDMSG_LENGTHS_RECORDED 6
 
-
 int kernel_socket(int family, int type, int protocol)
 {
     uint64_t t0 = trace_start();

@@ -1,8 +1,8 @@
 /* The kernel's socket operations: each system call in exactly one function, which records it. This
  * is the whole door between zolal and the network, besides event_loop/kernel_epoll.h.
  *
- * Every function returns the call's result (>= 0) or -errno, never sets errno for its caller to read,
- * and restarts nothing: -EINTR is a result (kernel_close excepted: see there). -EAGAIN and
+ * Every function returns the call's result (>= 0) or -errno, never sets errno for its caller to
+ * read, and restarts nothing: -EINTR is a result (kernel_close excepted: see there). -EAGAIN and
  * -EINPROGRESS are results of non-blocking sockets, not failures. */
 #ifndef ZOLAL_SOCKET_KERNEL_H
 #define ZOLAL_SOCKET_KERNEL_H
@@ -33,13 +33,14 @@ int kernel_accept(int fd, struct sockaddr *addr, socklen_t *len);
  * EMFILE, ENFILE, ENOBUFS, ENOMEM; on Linux also errors of the new connection's network. */
 int kernel_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 
-/* read(2), write(2), close(2) on any descriptor of the server. kernel_close never reports EINTR: the
- * descriptor is gone then, as close(2) says of Linux. */
+/* read(2), write(2), close(2) on any descriptor of the server. kernel_close never reports EINTR:
+ * the descriptor is gone then, as close(2) says of Linux. */
 ssize_t kernel_read(int fd, void *data, size_t len);
 ssize_t kernel_write(int fd, const void *data, size_t len);
 int kernel_close(int fd);
 
-/* recv(2) (the system call is recvfrom). 0: the peer has ended its side. Fails: EAGAIN, ECONNRESET. */
+/* recv(2) (the system call is recvfrom). 0: the peer has ended its side. Fails: EAGAIN, ECONNRESET.
+ */
 ssize_t kernel_recv(int fd, void *data, size_t len, int flags);
 
 /* send(2) (the system call is sendto), for one part. Callers pass MSG_NOSIGNAL.

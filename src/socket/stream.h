@@ -1,5 +1,5 @@
-/* A stream: bytes to and from a peer, behind one small table, so that a plain socket, memory (tests,
- * fuzzing) and, later, TLS are one thing to the layers above. No function blocks. */
+/* A stream: bytes to and from a peer, behind one small table, so that a plain socket, memory
+ * (tests, fuzzing) and, later, TLS are one thing to the layers above. No function blocks. */
 #ifndef ZOLAL_SOCKET_STREAM_H
 #define ZOLAL_SOCKET_STREAM_H
 
@@ -61,9 +61,10 @@ static inline void stream_close(struct stream *stream)
     stream->operations->close(stream);
 }
 
-/* A stream in memory: what the peer sent is appended to `in`, what we send is found in `out`. A recv of
- * an empty `in` is -EAGAIN, or 0 once `in_ended`; `send_limit` bytes are taken by sends in all, then
- * -EAGAIN; `fail` (an errno) makes the next call fail. Allocations are made by buffer.h. */
+/* A stream in memory: what the peer sent is appended to `in`, what we send is found in `out`. A
+ * recv of an empty `in` is -EAGAIN, or 0 once `in_ended`; `send_limit` bytes are taken by sends in
+ * all, then -EAGAIN; `fail` (an errno) makes the next call fail. Allocations are made by buffer.h.
+ */
 struct memory_stream {
     struct stream stream;
     struct buffer in;
@@ -76,7 +77,8 @@ struct memory_stream {
     int fail;
 };
 
-/* An open memory stream whose buffers hold at most `max` bytes each; memory_stream_release frees. */
+/* An open memory stream whose buffers hold at most `max` bytes each; memory_stream_release frees.
+ */
 void memory_stream_init(struct memory_stream *memory, size_t max);
 void memory_stream_release(struct memory_stream *memory);
 

@@ -16,28 +16,28 @@
 
 /* Every kernel call that zolal makes: enumerator, the name in section 2 of the manual (as strace(1)
  * prints it). */
-#define TRACE_OPERATIONS(X) \
-    X(SOCKET, "socket") \
-    X(BIND, "bind") \
-    X(CONNECT, "connect") \
-    X(LISTEN, "listen") \
-    X(ACCEPT, "accept") \
-    X(ACCEPT4, "accept4") \
-    X(READ, "read") \
-    X(WRITE, "write") \
-    X(CLOSE, "close") \
-    X(SHUTDOWN, "shutdown") \
-    X(GETSOCKOPT, "getsockopt") \
-    X(SETSOCKOPT, "setsockopt") \
-    X(GETSOCKNAME, "getsockname") \
-    X(RECVFROM, "recvfrom") \
-    X(SENDTO, "sendto") \
-    X(SENDMSG, "sendmsg") \
-    X(SENDFILE, "sendfile") \
-    X(POLL, "poll") \
+#define TRACE_OPERATIONS(X)           \
+    X(SOCKET, "socket")               \
+    X(BIND, "bind")                   \
+    X(CONNECT, "connect")             \
+    X(LISTEN, "listen")               \
+    X(ACCEPT, "accept")               \
+    X(ACCEPT4, "accept4")             \
+    X(READ, "read")                   \
+    X(WRITE, "write")                 \
+    X(CLOSE, "close")                 \
+    X(SHUTDOWN, "shutdown")           \
+    X(GETSOCKOPT, "getsockopt")       \
+    X(SETSOCKOPT, "setsockopt")       \
+    X(GETSOCKNAME, "getsockname")     \
+    X(RECVFROM, "recvfrom")           \
+    X(SENDTO, "sendto")               \
+    X(SENDMSG, "sendmsg")             \
+    X(SENDFILE, "sendfile")           \
+    X(POLL, "poll")                   \
     X(EPOLL_CREATE1, "epoll_create1") \
-    X(EPOLL_CTL, "epoll_ctl") \
-    X(EPOLL_WAIT, "epoll_wait") \
+    X(EPOLL_CTL, "epoll_ctl")         \
+    X(EPOLL_WAIT, "epoll_wait")       \
     X(EVENTFD2, "eventfd2")
 
 enum trace_operation {
@@ -47,26 +47,27 @@ enum trace_operation {
         TRACE_OPERATION_COUNT
 };
 
-/* What a slot says; the comment tells which members it uses besides seq, t0, connection, request. */
+/* What a slot says; the comment tells which members it uses besides seq, t0, connection, request.
+ */
 enum trace_kind {
-    TRACE_EMPTY = 0,       /* never written */
-    TRACE_CALL,            /* op, fd, argument, result, t0..t1 */
-    TRACE_ARGS,            /* `struct trace_args`: belongs to the slot before it */
-    TRACE_REQUEST_BEGIN,   /* ARGS follow: method, space, target (cut) */
-    TRACE_REQUEST_END,     /* result: status (0: none was sent), argument: bytes sent */
-    TRACE_STATE,           /* op: the state left, argument: the state entered (server/connection.h) */
-    TRACE_PYTHON_ENTER,    /* op: enum trace_python, name: what is called, argument: its line */
-    TRACE_PYTHON_LEAVE,    /* op: enum trace_python, result: 0, or -1 when an exception was raised */
-    TRACE_LOST             /* argument: slots that a reader missed; made by readers, never stored */
+    TRACE_EMPTY = 0,     /* never written */
+    TRACE_CALL,          /* op, fd, argument, result, t0..t1 */
+    TRACE_ARGS,          /* `struct trace_args`: belongs to the slot before it */
+    TRACE_REQUEST_BEGIN, /* ARGS follow: method, space, target (cut) */
+    TRACE_REQUEST_END,   /* result: status (0: none was sent), argument: bytes sent */
+    TRACE_STATE,         /* op: the state left, argument: the state entered (server/connection.h) */
+    TRACE_PYTHON_ENTER,  /* op: enum trace_python, name: what is called, argument: its line */
+    TRACE_PYTHON_LEAVE,  /* op: enum trace_python, result: 0, or -1 when an exception was raised */
+    TRACE_LOST           /* argument: slots that a reader missed; made by readers, never stored */
 };
 
 /* The calls between the server and the application, both ways (PEP 3333). */
-#define TRACE_PYTHON_CALLS(X) \
+#define TRACE_PYTHON_CALLS(X)     \
     X(APPLICATION, "application") \
-    X(NEXT, "next") \
-    X(CLOSE, "close") \
-    X(READ, "read") \
-    X(WRITE, "write") \
+    X(NEXT, "next")               \
+    X(CLOSE, "close")             \
+    X(READ, "read")               \
+    X(WRITE, "write")             \
     X(START_RESPONSE, "start_response")
 
 enum trace_python {

@@ -19,9 +19,9 @@ struct reader_event {
 
 struct reader;
 
-/* Open the recording at `path`, read-only. Returns 0 and sets `*reader`, owned by the caller; -errno
- * with `err` filled: no such file, not a recording (EINVAL), of another version (EPROTO), cut
- * short (EINVAL). A hostile file may make the events wrong, never the reader unsafe. */
+/* Open the recording at `path`, read-only. Returns 0 and sets `*reader`, owned by the caller;
+ * -errno with `err` filled: no such file, not a recording (EINVAL), of another version (EPROTO),
+ * cut short (EINVAL). A hostile file may make the events wrong, never the reader unsafe. */
 int reader_open(struct reader **reader, const char *path, struct error *err);
 
 void reader_close(struct reader *reader);
@@ -34,8 +34,8 @@ const struct recording_header *reader_header(const struct reader *reader);
  * where the writer was faster than the reader. */
 int reader_next(struct reader *reader, struct reader_event *event);
 
-/* The text of a name, an empty slice when unknown. Valid while the reader is open. */
-struct slice reader_name(const struct reader *reader, uint32_t name);
+/* The text of a name, an empty slice when unknown. Valid until the next call of it. */
+struct slice reader_name(struct reader *reader, uint32_t name);
 
 /* Ticks as CLOCK_MONOTONIC nanoseconds. */
 uint64_t reader_monotonic_ns(const struct reader *reader, uint64_t ticks);

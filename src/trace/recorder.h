@@ -19,7 +19,8 @@
 #include "trace/recording.h"
 
 /* The state of this thread's writer; only trace/ touches its members. `connection` and `request`
- * stamp each slot. `last` is the latest time written: marks reuse it instead of reading the clock. */
+ * stamp each slot. `last` is the latest time written: marks reuse it instead of reading the clock.
+ */
 struct recorder {
     struct trace_event *next;
     struct trace_event *end;
@@ -27,7 +28,7 @@ struct recorder {
     uint64_t last;
     uint64_t request;
     uint32_t connection;
-    uint32_t names; /* bytes of names this thread has seen whole */
+    uint32_t thread; /* gettid(2) */
     struct recording_chunk *chunk;
     struct recording *recording;
 };
@@ -42,7 +43,8 @@ int recorder_attach(struct recording *recording);
 /* Give the thread's chunk back and detach; nothing happens when there is none. */
 void recorder_detach(void);
 
-/* In a forked child, in the thread that forked: drop the recorder without touching the recording. */
+/* In a forked child, in the thread that forked: drop the recorder without touching the recording.
+ */
 void recorder_forget(void);
 
 /* Now, in ticks; 0 without a recorder. */
@@ -68,7 +70,8 @@ void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t
 /* The slots that follow in this thread belong to this connection and request; 0: to none. */
 void trace_subject(uint32_t connection, uint64_t request);
 
-/* Marks. Each is stamped with the subject. `method` and `target`: at most 96 bytes of both are kept. */
+/* Marks. Each is stamped with the subject. `method` and `target`: at most 96 bytes of both are
+ * kept. */
 void trace_request_begin(struct slice method, struct slice target);
 void trace_request_end(int status, uint64_t bytes_sent);
 void trace_state(unsigned from, unsigned to);

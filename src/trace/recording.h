@@ -2,12 +2,13 @@
  *
  * Layout: `struct recording_header` (4 KiB), the names (RECORDING_NAMES_SIZE bytes), then `chunks`
  * chunks of RECORDING_CHUNK_SIZE bytes. A chunk begins with a `struct recording_chunk` (one slot),
- * then slots. A thread takes a chunk by an atomic add, writes alone in it, and takes the next when it
- * is full; the oldest chunk that no thread holds is reused (flight recorder).
+ * then slots. A thread takes a chunk by an atomic add, writes alone in it, and takes the next when
+ * it is full; the oldest chunk that no thread holds is reused (flight recorder).
  *
- * The file lies in $XDG_RUNTIME_DIR, else /dev/shm, as zolal-PID.trace, mode 0600, allocated in full
- * by posix_fallocate(3) before it is mapped, since a write to a sparse mapping on a full file system
- * is SIGBUS. Where no file can be had, the memory is anonymous and nobody else can read it. */
+ * The file lies in $XDG_RUNTIME_DIR, else /dev/shm, as zolal-PID.trace, mode 0600, allocated in
+ * full by posix_fallocate(3) before it is mapped, since a write to a sparse mapping on a full file
+ * system is SIGBUS. Where no file can be had, the memory is anonymous and nobody else can read it.
+ */
 #ifndef ZOLAL_TRACE_RECORDING_H
 #define ZOLAL_TRACE_RECORDING_H
 
@@ -39,21 +40,23 @@ struct recording_header {
     uint32_t ticks_are_counter;
     struct clock_calibration calibration;
     _Atomic uint32_t state;      /* enum recording_state */
-    _Atomic uint32_t names_used; /* bytes of names that are whole */
+    _Atomic uint32_t names_used; /* bytes of names that are taken; name N lies at N - 1: its length
+                                  * in 4 bytes (0: not written yet), its text, padding to 4 */
     _Atomic uint64_t next_chunk; /* chunks taken since the beginning */
+    _Atomic uint64_t dropped;    /* slots that found every chunk held */
 };
 
 enum recording_state { RECORDING_LIVE = 1, RECORDING_ENDED = 2 };
 
-/* The slot that begins a chunk. `generation` counts how often the chunk was taken, `order` is the
- * value of next_chunk at that moment: it sorts chunks by age. `thread` is 0 when nobody writes. */
+/* The slot that begins a chunk. `generation` counts how often the chunk was taken: in generation G
+ * (from 1) slot I has seq ((G - 1) * slots + I) * 2 + 2. `order` counts chunks taken, from 1: it
+ * sorts chunks by age, 0 is one never taken. `thread` is 0 when nobody writes. */
 struct recording_chunk {
     _Atomic uint64_t generation;
     _Atomic uint64_t order;
-    _Atomic uint64_t used; /* slots written since the chunk was first used, all generations */
     _Atomic uint32_t thread; /* gettid(2) of the holder, 0 when given back */
     uint32_t last_thread;    /* the holder, also after it gave back */
-    uint64_t reserved[4];
+    uint64_t reserved[5];
 };
 
 /* A recording as its owner sees it. */
@@ -67,7 +70,8 @@ int recording_create(struct recording **recording, size_t size, struct error *er
 /* The file's path, "" for anonymous memory. Valid while the recording is. */
 const char *recording_path(const struct recording *recording);
 
-/* Mark as ended, unmap, free. No recorder may be attached any more. `remove`: unlink the file too. */
+/* Mark as ended, unmap, free. No recorder may be attached any more. `remove`: unlink the file too.
+ */
 void recording_close(struct recording *recording, bool remove);
 
 /* In a forked child: unmap without marking it as ended; the file stays the parent's. */

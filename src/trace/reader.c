@@ -1,0 +1,316 @@
+#include "trace/reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "trace/recording_state.h"
+
+#define READER_NAMES_MAX  (16u << 20)
+#define READER_CHUNKS_MAX 65536
+
+/* How far a chunk was read: `order` is the taking that was last seen, `slot` the next slot of it.
+ */
+struct reader_chunk {
+    uint64_t order;
+    uint32_t slot;
+};
+
+/* An event that was read and waits to be handed out, with its place among those of its thread. */
+struct reader_item {
+    struct reader_event event;
+    uint64_t order;
+    uint32_t slot;
+};
+
+/* Bytes are copied out by pread(2): a file that is cut under us is an error then, not a SIGBUS. */
+struct reader {
+    int fd;
+    struct recording_header header;
+    struct reader_chunk *chunks;
+    char *bytes; /* one chunk */
+    char *names;
+    uint32_t names_len;
+    struct reader_item *items;
+    size_t item_count;
+    size_t item_next;
+    size_t item_capacity;
+};
+
+static bool header_is_sane(const struct recording_header *header, uint64_t file_size)
+{
+    uint64_t end =
+        (uint64_t)header->chunks_offset + (uint64_t)header->chunks * (uint64_t)header->chunk_size;
+    return header->chunk_size == RECORDING_CHUNK_SIZE && header->chunks > 0 &&
+           header->chunks <= READER_CHUNKS_MAX && header->names_size <= READER_NAMES_MAX &&
+           (uint64_t)header->names_offset + header->names_size <= file_size && end <= file_size;
+}
+
+static bool read_exactly(int fd, void *data, size_t len, uint64_t offset)
+{
+    return pread(fd, data, len, (off_t)offset) == (ssize_t)len;
+}
+
+/* Read the header again: its state, its counts. */
+static bool reader_read_header(struct reader *reader, struct recording_header *header)
+{
+    return read_exactly(reader->fd, header, sizeof(*header), 0);
+}
+
+static int reader_check(struct reader *reader, const char *path, struct error *err)
+{
+    struct stat status;
+    if (fstat(reader->fd, &status) < 0)
+        return error_set(err, errno, "read", path);
+    if (!S_ISREG(status.st_mode) || !reader_read_header(reader, &reader->header) ||
+        memcmp(reader->header.magic, RECORDING_MAGIC, sizeof(reader->header.magic)) != 0)
+        return error_format(err, EINVAL, "%s is not a recording", path);
+    if (reader->header.version != TRACE_VERSION)
+        return error_format(err, EPROTO,
+                            "%s is a recording of version %u, this is version %d: read "
+                            "it with the zolal that wrote it",
+                            path, reader->header.version, TRACE_VERSION);
+    if (!header_is_sane(&reader->header, (uint64_t)status.st_size))
+        return error_format(err, EINVAL, "%s is damaged or cut short", path);
+    return 0;
+}
+
+int reader_open(struct reader **out, const char *path, struct error *err)
+{
+    struct reader *reader = memory_new(sizeof(*reader));
+    if (!reader)
+        return error_set(err, ENOMEM, "read", path);
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int result = reader->fd < 0 ? error_set(err, errno, "open", path) : 0;
+    if (result == 0)
+        result = reader_check(reader, path, err);
+    if (result == 0) {
+        reader->chunks = memory_new((reader->header.chunks + 1) * sizeof(*reader->chunks));
+        reader->bytes = memory_new(RECORDING_CHUNK_SIZE);
+        reader->names = memory_new(reader->header.names_size + 1);
+        if (!reader->chunks || !reader->bytes || !reader->names)
+            result = error_set(err, ENOMEM, "read", path);
+    }
+    if (result < 0) {
+        reader_close(reader);
+        return result;
+    }
+    *out = reader;
+    return 0;
+}
+
+void reader_close(struct reader *reader)
+{
+    if (reader->fd >= 0)
+        close(reader->fd);
+    memory_free(reader->chunks);
+    memory_free(reader->bytes);
+    memory_free(reader->names);
+    memory_free(reader->items);
+    memory_free(reader);
+}
+
+const struct recording_header *reader_header(const struct reader *reader)
+{
+    return &reader->header;
+}
+
+/* Room for one more item, zeroed; NULL without memory. */
+static struct reader_item *reader_add(struct reader *reader)
+{
+    if (reader->item_count == reader->item_capacity) {
+        size_t capacity = reader->item_capacity ? reader->item_capacity * 2 : 1024;
+        struct reader_item *items =
+            memory_resize_array(reader->items, capacity, sizeof(struct reader_item));
+        if (!items)
+            return NULL;
+        reader->items = items;
+        reader->item_capacity = capacity;
+    }
+    struct reader_item *item = &reader->items[reader->item_count++];
+    memset(item, 0, sizeof(*item));
+    return item;
+}
+
+/* Tell that `slots` slots of a thread were overwritten before they were read. */
+static void reader_add_lost(struct reader *reader, uint64_t slots, uint64_t order, uint32_t slot,
+                            uint32_t thread, uint64_t ticks)
+{
+    struct reader_item *item = reader_add(reader);
+    if (!item)
+        return;
+    item->event.event.kind = TRACE_LOST;
+    item->event.event.argument = slots;
+    item->event.event.t0 = item->event.event.t1 = ticks;
+    item->event.thread = thread;
+    item->order = order;
+    item->slot = slot;
+}
+
+/* The slot's bytes if they were whole when the chunk was copied: `seq` is what it must have. */
+static const struct trace_event *slot_at(const char *bytes, uint32_t slot, uint64_t seq)
+{
+    const struct trace_event *event =
+        (const struct trace_event *)(bytes + sizeof(struct recording_chunk)) + slot;
+    return event->seq == seq ? event : NULL;
+}
+
+/* Join the ARGS slots that follow. Returns how many, or -1 when one of them is not written yet. */
+static int reader_join_args(const char *bytes, uint32_t slot, uint64_t seq, bool more,
+                            struct reader_event *event)
+{
+    int joined = 0;
+    while (more && slot + 1 + (uint32_t)joined < RECORDING_CHUNK_SLOTS) {
+        uint32_t at = slot + 1 + (uint32_t)joined;
+        const struct trace_args *args =
+            (const void *)slot_at(bytes, at, seq + 2 * (uint64_t)(joined + 1));
+        if (!args)
+            return -1;
+        if (args->kind != TRACE_ARGS)
+            break;
+        size_t len = args->len < sizeof(args->data) ? args->len : sizeof(args->data);
+        if (event->args_len + len <= sizeof(event->args)) {
+            memcpy(event->args + event->args_len, args->data, len);
+            event->args_len += len;
+        }
+        joined++;
+        more = args->flags & TRACE_MORE;
+    }
+    return joined;
+}
+
+/* Add what is new in the chunk whose copy is in `reader->bytes`. */
+static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
+                              uint64_t generation, uint64_t order, uint32_t thread, bool held)
+{
+    while (chunk->slot < RECORDING_CHUNK_SLOTS) {
+        uint64_t seq = ((generation - 1) * RECORDING_CHUNK_SLOTS + chunk->slot) * 2 + 2;
+        const struct trace_event *event = slot_at(reader->bytes, chunk->slot, seq);
+        if (!event)
+            return;
+        struct reader_event joined = {.event = *event, .thread = thread};
+        int args =
+            reader_join_args(reader->bytes, chunk->slot, seq, event->flags & TRACE_MORE, &joined);
+        if (args < 0 && held)
+            return; /* the rest is about to come */
+        uint32_t slot = chunk->slot;
+        chunk->slot += 1 + (uint32_t)(args > 0 ? args : 0);
+        if (event->kind == TRACE_ARGS || event->kind == TRACE_EMPTY || event->kind >= TRACE_LOST)
+            continue; /* args of an event in the chunk before, or a damaged file */
+        struct reader_item *item = reader_add(reader);
+        if (!item)
+            return;
+        item->event = joined;
+        item->order = order;
+        item->slot = slot;
+    }
+}
+
+/* Copy the chunk in one go between two looks at its head: when those agree, the slots with the
+ * right sequence numbers were not touched in between. */
+static void reader_look(struct reader *reader, uint32_t i)
+{
+    struct reader_chunk *chunk = &reader->chunks[i];
+    struct recording_chunk head, again;
+    uint64_t offset = reader->header.chunks_offset + (uint64_t)i * RECORDING_CHUNK_SIZE;
+    if (!read_exactly(reader->fd, &head, sizeof(head), offset) || head.order == 0 ||
+        head.generation == 0)
+        return;
+    if (head.order == chunk->order && chunk->slot >= RECORDING_CHUNK_SLOTS)
+        return;
+    if (!read_exactly(reader->fd, reader->bytes, RECORDING_CHUNK_SIZE, offset) ||
+        !read_exactly(reader->fd, &again, sizeof(again), offset) || again.order != head.order ||
+        again.generation != head.generation)
+        return; /* taken anew meanwhile: next time */
+    if (head.order != chunk->order) {
+        if (chunk->order != 0 && chunk->slot < RECORDING_CHUNK_SLOTS)
+            reader_add_lost(reader, RECORDING_CHUNK_SLOTS - chunk->slot, head.order, 0,
+                            head.last_thread, 0);
+        chunk->order = head.order;
+        chunk->slot = 0;
+    }
+    reader_take_slots(reader, chunk, head.generation, head.order, head.last_thread,
+                      head.thread != 0);
+}
+
+/* By time; within a thread that is its order too. What was lost comes before what followed it. */
+static int item_compare(const void *left, const void *right)
+{
+    const struct reader_item *a = left, *b = right;
+    uint64_t at_a = a->event.event.t1, at_b = b->event.event.t1;
+    if (at_a != at_b)
+        return at_a < at_b ? -1 : 1;
+    if (a->order != b->order)
+        return a->order < b->order ? -1 : 1;
+    return a->slot < b->slot ? -1 : a->slot > b->slot;
+}
+
+static void reader_refill(struct reader *reader)
+{
+    struct recording_header header;
+    reader->item_next = reader->item_count = 0;
+    if (!reader_read_header(reader, &header))
+        return;
+    /* The state is taken before the slots: once it is ENDED, what is read now is all there is. */
+    for (uint32_t i = 0; i < reader->header.chunks; i++)
+        reader_look(reader, i);
+    reader->header.state = header.state;
+    reader->header.names_used = header.names_used;
+    reader->header.dropped = header.dropped;
+    qsort(reader->items, reader->item_count, sizeof(struct reader_item), item_compare);
+}
+
+int reader_next(struct reader *reader, struct reader_event *event)
+{
+    if (reader->item_next == reader->item_count)
+        reader_refill(reader);
+    if (reader->item_next == reader->item_count)
+        return 0;
+    *event = reader->items[reader->item_next++].event;
+    return 1;
+}
+
+/* Read the names again: they only grow. */
+static void reader_read_names(struct reader *reader)
+{
+    if (read_exactly(reader->fd, reader->names, reader->header.names_size,
+                     reader->header.names_offset))
+        reader->names_len = reader->header.names_size;
+}
+
+static struct slice name_at(const struct reader *reader, uint64_t at)
+{
+    uint32_t len;
+    if (at + sizeof(len) > reader->names_len)
+        return (struct slice){0};
+    memcpy(&len, reader->names + at, sizeof(len));
+    if (len == 0 || len > reader->names_len - at - sizeof(len))
+        return (struct slice){0};
+    return slice_of(reader->names + at + sizeof(len), len);
+}
+
+struct slice reader_name(struct reader *reader, uint32_t name)
+{
+    if (name == 0)
+        return (struct slice){0};
+    struct slice text = name_at(reader, name - 1);
+    if (text.len > 0)
+        return text;
+    reader_read_names(reader);
+    return name_at(reader, name - 1);
+}
+
+uint64_t reader_monotonic_ns(const struct reader *reader, uint64_t ticks)
+{
+    const struct clock_calibration *calibration = &reader->header.calibration;
+    if (ticks >= calibration->ticks)
+        return calibration->monotonic_ns +
+               clock_ticks_to_ns(calibration, ticks - calibration->ticks);
+    uint64_t before = clock_ticks_to_ns(calibration, calibration->ticks - ticks);
+    return before < calibration->monotonic_ns ? calibration->monotonic_ns - before : 0;
+}

@@ -1,0 +1,211 @@
+#include "trace/recorder.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "trace/recording_state.h"
+
+#define ARGS_SIZE      sizeof(((struct trace_args *)0)->data)
+#define REQUEST_KEPT   96
+#define NAME_MAX_BYTES 1000
+
+_Thread_local struct recorder *recorder_here __attribute__((tls_model("initial-exec")));
+
+int recorder_attach(struct recording *recording)
+{
+    if (recorder_here)
+        return -EBUSY;
+    struct recorder *recorder = memory_new(sizeof(*recorder));
+    if (!recorder)
+        return -ENOMEM;
+    recorder->recording = recording;
+    recorder->thread = (uint32_t)syscall(SYS_gettid);
+    recorder->last = clock_ticks();
+    recorder_here = recorder;
+    return 0;
+}
+
+void recorder_detach(void)
+{
+    struct recorder *recorder = recorder_here;
+    if (!recorder)
+        return;
+    recorder_here = NULL;
+    recording_give_chunk(recorder);
+    memory_free(recorder);
+}
+
+void recorder_forget(void)
+{
+    memory_free(recorder_here);
+    recorder_here = NULL;
+}
+
+/* The next slot, marked as being written, with the subject's stamps; NULL when every chunk is held
+ * by another thread. */
+static struct trace_event *recorder_begin(struct recorder *recorder, enum trace_kind kind)
+{
+    if (__builtin_expect(recorder->next == recorder->end, 0) && !recording_take_chunk(recorder))
+        return NULL;
+    struct trace_event *slot = recorder->next++;
+    /* Odd: a reader that copies the slot from now on throws its copy away. The fence keeps the
+     * writes that follow behind this store; partner: the acquire fence before the reader's second
+     * look. */
+    __atomic_store_n(&slot->seq, recorder->seq | 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    slot->request = recorder->request;
+    slot->connection = recorder->connection;
+    slot->name = 0;
+    slot->fd = -1;
+    slot->kind = (uint8_t)kind;
+    slot->flags = 0;
+    return slot;
+}
+
+/* The slot is whole. Release: its bytes are seen before this; partner: the reader's first look. */
+static void recorder_commit(struct recorder *recorder, struct trace_event *slot)
+{
+    __atomic_store_n(&slot->seq, recorder->seq, __ATOMIC_RELEASE);
+    recorder->seq += 2;
+}
+
+/* A slot of bytes behind the one just committed. */
+static void recorder_add_args(struct recorder *recorder, const void *data, size_t len, bool more)
+{
+    struct trace_event *slot = recorder_begin(recorder, TRACE_ARGS);
+    struct trace_args *args = (struct trace_args *)slot;
+    if (!slot)
+        return;
+    args->len = (uint16_t)(len < ARGS_SIZE ? len : ARGS_SIZE);
+    args->flags = more ? TRACE_MORE : 0;
+    memcpy(args->data, data, args->len);
+    recorder_commit(recorder, slot);
+}
+
+static void recorder_add_call(struct recorder *recorder, enum trace_operation op, int fd,
+                              uint64_t argument, int64_t result, uint64_t t0, bool more)
+{
+    uint64_t now = clock_ticks();
+    recorder->last = now;
+    struct trace_event *slot = recorder_begin(recorder, TRACE_CALL);
+    if (!slot)
+        return;
+    slot->t0 = t0;
+    slot->t1 = now;
+    slot->result = result;
+    slot->argument = argument;
+    slot->fd = fd;
+    slot->op = (uint16_t)op;
+    slot->flags = more ? TRACE_MORE : 0;
+    recorder_commit(recorder, slot);
+}
+
+void trace_call(enum trace_operation op, int fd, uint64_t argument, int64_t result, uint64_t t0)
+{
+    if (recorder_here)
+        recorder_add_call(recorder_here, op, fd, argument, result, t0, false);
+}
+
+void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t result,
+                     uint64_t t0, const void *args, size_t len)
+{
+    if (!recorder_here)
+        return;
+    recorder_add_call(recorder_here, op, fd, argument, result, t0, len > 0);
+    if (len > 0)
+        recorder_add_args(recorder_here, args, len, false);
+}
+
+void trace_subject(uint32_t connection, uint64_t request)
+{
+    if (!recorder_here)
+        return;
+    recorder_here->connection = connection;
+    recorder_here->request = request;
+}
+
+/* A mark at `ticks`. */
+static void recorder_mark(enum trace_kind kind, unsigned op, uint64_t argument, int64_t result,
+                          uint64_t ticks, uint32_t name, bool more)
+{
+    struct recorder *recorder = recorder_here;
+    struct trace_event *slot = recorder_begin(recorder, kind);
+    if (!slot)
+        return;
+    slot->t0 = slot->t1 = ticks;
+    slot->result = result;
+    slot->argument = argument;
+    slot->op = (uint16_t)op;
+    slot->name = name;
+    slot->flags = more ? TRACE_MORE : 0;
+    recorder_commit(recorder, slot);
+}
+
+void trace_request_begin(struct slice method, struct slice target)
+{
+    char text[REQUEST_KEPT];
+    if (!recorder_here)
+        return;
+    size_t len = method.len < 32 ? method.len : 32;
+    memcpy(text, method.data, len);
+    text[len++] = ' ';
+    size_t rest = target.len < sizeof(text) - len ? target.len : sizeof(text) - len;
+    memcpy(text + len, target.data, rest);
+    len += rest;
+    recorder_mark(TRACE_REQUEST_BEGIN, 0, target.len, 0, recorder_here->last, 0, true);
+    recorder_add_args(recorder_here, text, len, len > ARGS_SIZE);
+    if (len > ARGS_SIZE)
+        recorder_add_args(recorder_here, text + ARGS_SIZE, len - ARGS_SIZE, false);
+}
+
+void trace_request_end(int status, uint64_t bytes_sent)
+{
+    if (recorder_here)
+        recorder_mark(TRACE_REQUEST_END, 0, bytes_sent, status, recorder_here->last, 0, false);
+}
+
+void trace_state(unsigned from, unsigned to)
+{
+    if (recorder_here)
+        recorder_mark(TRACE_STATE, from, to, 0, recorder_here->last, 0, false);
+}
+
+void trace_python_enter(enum trace_python what, uint32_t name, uint32_t line)
+{
+    if (!recorder_here)
+        return;
+    recorder_here->last = clock_ticks();
+    recorder_mark(TRACE_PYTHON_ENTER, what, line, 0, recorder_here->last, name, false);
+}
+
+void trace_python_leave(enum trace_python what, bool raised)
+{
+    if (!recorder_here)
+        return;
+    recorder_here->last = clock_ticks();
+    recorder_mark(TRACE_PYTHON_LEAVE, what, 0, raised ? -1 : 0, recorder_here->last, 0, false);
+}
+
+uint32_t trace_name(struct slice text)
+{
+    if (!recorder_here)
+        return 0;
+    struct recording_header *header = recorder_here->recording->header;
+    char *names = (char *)header + header->names_offset;
+    uint32_t len = (uint32_t)(text.len < NAME_MAX_BYTES ? text.len : NAME_MAX_BYTES);
+    uint32_t need = (uint32_t)sizeof(uint32_t) + ((len + 3) & ~3u);
+    /* Relaxed: reserving the place orders nothing; the length below publishes the bytes. */
+    uint32_t at = atomic_load_explicit(&header->names_used, memory_order_relaxed);
+    do
+        if (at > header->names_size - need || header->names_size < need)
+            return 0;
+    while (!atomic_compare_exchange_weak_explicit(&header->names_used, &at, at + need,
+                                                  memory_order_relaxed, memory_order_relaxed));
+    memcpy(names + at + sizeof(uint32_t), text.data, len);
+    /* Release: a length that is not 0 has its bytes; partner: reader_name. */
+    __atomic_store_n((uint32_t *)(names + at), len, __ATOMIC_RELEASE);
+    return at + 1;
+}

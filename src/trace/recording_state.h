@@ -1,0 +1,30 @@
+/* The inside of a recording; only trace/ looks here. */
+#ifndef ZOLAL_TRACE_RECORDING_STATE_H
+#define ZOLAL_TRACE_RECORDING_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "trace/recorder.h"
+#include "trace/recording.h"
+
+#define RECORDING_CHUNK_SLOTS (RECORDING_CHUNK_SIZE / sizeof(struct trace_event) - 1)
+
+struct recording {
+    struct recording_header *header; /* the mapping's first bytes */
+    size_t size;
+    char path[256]; /* "" for anonymous memory */
+};
+
+static_assert(sizeof(struct recording_chunk) == sizeof(struct trace_event),
+              "a chunk begins with one slot");
+static_assert(sizeof(struct recording_header) <= RECORDING_HEADER_SIZE, "the header fits its page");
+
+/* Give the recorder's chunk back and take the next that no thread holds. False: all are held; the
+ * slot that was wanted is counted as dropped. */
+bool recording_take_chunk(struct recorder *recorder);
+
+/* Give the recorder's chunk back, if it has one. */
+void recording_give_chunk(struct recorder *recorder);
+
+#endif
