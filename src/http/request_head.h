@@ -96,8 +96,9 @@ struct request_head_progress {
  * Returns > 0: the head is whole and that many bytes long (with any empty lines before it);
  * 0: more bytes are needed; -enum http_refusal: refused, which may be known before the head is
  * whole. Called again with the same bytes and more behind them, the same `head` and the same
- * `progress`, it goes on; the bytes may have moved. However they are cut, the verdict is the same.
- * A whole head leaves `progress` all zero. */
+ * `progress`, it goes on; the bytes may have moved. However they are cut, the verdict is the same,
+ * at the latest when the line in question ends or reaches its limit. A whole head leaves `progress`
+ * all zero. */
 ssize_t request_head_parse(struct request_head *head, struct request_head_progress *progress,
                            struct slice bytes, const struct http_head_limits *limits);
 

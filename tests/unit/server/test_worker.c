@@ -1,0 +1,652 @@
+/* A worker, its connections and exchanges, over real sockets: what a client sends and gets, with
+ * every allocation and every system call failing in turn. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server/worker.h"
+#include "socket/listener.h"
+
+/* What fails: the call number `fault_at` (from 1) of the kinds in `fault_kinds`, with errno
+ * `fault_code`. */
+enum {
+    FAULT_MEMORY = 1,
+    FAULT_RECV = 2,
+    FAULT_SEND = 4,
+    FAULT_EPOLL_CTL = 8,
+    FAULT_ACCEPT = 16,
+    FAULT_EPOLL_WAIT = 32
+};
+static int fault_kinds, fault_at, fault_code;
+
+static bool faulty(int kind)
+{
+    if (!(fault_kinds & kind) || fault_at <= 0 || --fault_at > 0)
+        return false;
+    errno = fault_code;
+    return true;
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+ssize_t __real_recv(int fd, void *data, size_t len, int flags);
+ssize_t __wrap_recv(int fd, void *data, size_t len, int flags);
+ssize_t __real_send(int fd, const void *data, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t len, int flags);
+ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
+int __real_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int __real_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int __real_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout);
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return faulty(FAULT_MEMORY) ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_reallocarray(void *old, size_t count, size_t size)
+{
+    return faulty(FAULT_MEMORY) ? NULL : __real_reallocarray(old, count, size);
+}
+
+ssize_t __wrap_recv(int fd, void *data, size_t len, int flags)
+{
+    return faulty(FAULT_RECV) ? -1 : __real_recv(fd, data, len, flags);
+}
+
+ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
+{
+    return faulty(FAULT_SEND) ? -1 : __real_send(fd, data, len, flags);
+}
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    return faulty(FAULT_SEND) ? -1 : __real_sendmsg(fd, message, flags);
+}
+
+int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    return faulty(FAULT_EPOLL_CTL) ? -1 : __real_epoll_ctl(epoll, operation, fd, event);
+}
+
+int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+    return faulty(FAULT_ACCEPT) ? -1 : __real_accept4(fd, addr, len, flags);
+}
+
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout)
+{
+    return faulty(FAULT_EPOLL_WAIT) ? -1 : __real_epoll_wait(epoll, events, most, timeout);
+}
+
+static int descriptors_open(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    while (readdir(folder))
+        count++;
+    closedir(folder);
+    return count;
+}
+
+/* The peer of the worker, played in the worker's own thread around its waits. */
+struct client {
+    int fd;
+    const char *to_send;
+    size_t send_len;
+    size_t step;     /* bytes sent between two waits; 0: all */
+    bool half_close; /* end our side after the last byte */
+    bool ended;
+    int want;  /* answers after which the client leaves; 0: it waits for the end */
+    int turns; /* left before the test gives up */
+    size_t len;
+    char got[1 << 16];
+};
+
+/* What the handler saw and did. */
+struct site {
+    struct worker *worker;
+    struct client client;
+    int requests;
+    int aborts;
+    int writables;
+    int left; /* pieces of a stream to send */
+    size_t body_len;
+    char body[1 << 16];
+    int read_error;
+    int released;
+    struct exchange *kept;
+};
+
+static int count_answers(const struct client *client)
+{
+    int count = 0;
+    const char *at = client->got;
+    while ((at = strstr(at, "HTTP/1.1 ")))
+        if (memcmp(at++, "HTTP/1.1 100", 12) != 0)
+            count++;
+    return count;
+}
+
+static void client_play(struct client *client)
+{
+    if (client->fd < 0)
+        return;
+    size_t step = client->step && client->step < client->send_len ? client->step : client->send_len;
+    if (step > 0) {
+        ssize_t n = __real_send(client->fd, client->to_send, step, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0) {
+            client->to_send += n;
+            client->send_len -= (size_t)n;
+        }
+        if (client->send_len == 0 && client->half_close)
+            shutdown(client->fd, SHUT_WR);
+    }
+    ssize_t got;
+    while ((got = __real_recv(client->fd, client->got + client->len,
+                              sizeof(client->got) - 1 - client->len, MSG_DONTWAIT)) > 0)
+        client->len += (size_t)got;
+    client->got[client->len] = '\0';
+    if (got == 0 || (got < 0 && errno != EAGAIN))
+        client->ended = true;
+    bool satisfied = client->want > 0 && count_answers(client) >= client->want;
+    if (client->ended || satisfied) {
+        close(client->fd);
+        client->fd = -1;
+        client->ended = true;
+    }
+}
+
+/* Plays until the client has left and the worker has noticed; then nothing would wake the worker.
+ */
+static void before_wait(void *context)
+{
+    struct site *played = context;
+    client_play(&played->client);
+    if (played->kept || (played->client.ended && worker_connections(played->worker) == 0))
+        worker_stop(played->worker);
+}
+
+static bool after_wait(void *context)
+{
+    struct site *played = context;
+    client_play(&played->client);
+    return --played->client.turns >= 0;
+}
+
+static void release(void *object)
+{
+    ++*(int *)object;
+}
+
+static void answer(struct exchange *exchange, int status, struct slice body, int64_t length)
+{
+    struct response_fields facts = {0};
+    exchange_send_head(exchange, status, SLICE("Fine"), NULL, 0, &facts, length);
+    exchange_send(exchange, body, (struct lender){0});
+    exchange_finish(exchange);
+}
+
+/* Read all of the body, waiting for it. */
+static void read_body(struct site *played, struct exchange *exchange)
+{
+    for (;;) {
+        ssize_t n = exchange_read(exchange, played->body + played->body_len,
+                                  sizeof(played->body) - played->body_len);
+        if (n == -EAGAIN)
+            n = worker_wait(played->worker, exchange, WORKER_WAIT_READABLE) == 0 ? 1 : -EPIPE;
+        else if (n > 0)
+            played->body_len += (size_t)n;
+        if (n <= 0) {
+            played->read_error = (int)n;
+            return;
+        }
+    }
+}
+
+static char piece[30000];
+
+/* Pieces of a stream until the client must take some. */
+static void stream(struct site *played, struct exchange *exchange)
+{
+    while (played->left > 0) {
+        struct lender lender = {release, &played->released};
+        played->left--;
+        if (exchange_send(exchange, slice_of(piece, sizeof(piece)), lender) < 0)
+            played->left = 0;
+        exchange_flush(exchange);
+        if (exchange_pending(exchange) > 0)
+            return;
+    }
+    exchange_finish(exchange);
+}
+
+static void on_request(void *context, struct exchange *exchange)
+{
+    struct site *played = context;
+    struct slice path = exchange_head(exchange)->path;
+    struct response_fields facts = {0};
+    played->requests++;
+    if (slice_equal(path, SLICE("/body"))) {
+        read_body(played, exchange);
+        answer(exchange, played->read_error ? 500 : 200, slice_of(played->body, played->body_len),
+               -1);
+    } else if (slice_equal(path, SLICE("/stream"))) {
+        exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, -1);
+        played->left = 100;
+        stream(played, exchange);
+    } else if (slice_equal(path, SLICE("/refuse"))) {
+        exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
+    } else if (slice_equal(path, SLICE("/abort"))) {
+        exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, -1);
+        exchange_send(exchange, SLICE("part"), (struct lender){0});
+        exchange_abort(exchange);
+    } else if (slice_equal(path, SLICE("/short"))) {
+        exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 10);
+        exchange_send(exchange, SLICE("part"), (struct lender){0});
+        exchange_finish(exchange);
+    } else if (slice_equal(path, SLICE("/keep"))) {
+        played->kept = exchange;
+    } else {
+        answer(exchange, 200, SLICE("hello"), 5);
+    }
+}
+
+static void on_writable(void *context, struct exchange *exchange)
+{
+    struct site *played = context;
+    played->writables++;
+    stream(played, exchange);
+}
+
+static void on_abort(void *context, struct exchange *exchange)
+{
+    struct site *played = context;
+    (void)exchange;
+    played->aborts++;
+}
+
+static struct site site;
+static struct limits test_limits;
+
+/* One client's visit to a new worker. Returns what worker_run did, or an earlier failure. */
+static int visit(const char *request, size_t len)
+{
+    struct worker_config config = {.limits = test_limits,
+                                   .handler = {on_request, on_writable, on_abort, &site},
+                                   .access_log_fd = -1,
+                                   .before_wait = before_wait,
+                                   .after_wait = after_wait,
+                                   .context = &site};
+    struct address peer;
+    int pair[2];
+    struct error err = {0};
+    site.requests = site.aborts = site.writables = site.left = site.read_error = 0;
+    site.released = 0;
+    site.body_len = site.client.len = 0;
+    site.client.got[0] = '\0';
+    site.kept = NULL;
+    site.client.ended = false;
+    site.client.to_send = request;
+    site.client.send_len = len;
+    if (site.client.turns == 0)
+        site.client.turns = 20000;
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    site.client.fd = pair[0];
+    int result = worker_new(&site.worker, &config, &err);
+    if (result < 0) {
+        assert_string_not_equal(err.text, "");
+        close(pair[1]);
+    } else {
+        result = worker_adopt(site.worker, pair[1], &peer);
+        if (result == 0)
+            result = worker_run(site.worker, &err);
+        worker_free(site.worker);
+    }
+    if (site.client.fd >= 0) {
+        ssize_t got;
+        while ((got = __real_recv(site.client.fd, site.client.got + site.client.len,
+                                  sizeof(site.client.got) - 1 - site.client.len, 0)) > 0)
+            site.client.len += (size_t)got;
+        site.client.got[site.client.len] = '\0';
+        close(site.client.fd);
+    }
+    return result;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&site.client, 0, sizeof(site.client));
+    test_limits = limits_default;
+    test_limits.head_ms = test_limits.body_ms = test_limits.send_ms = 100;
+    test_limits.keep_alive_ms = test_limits.linger_ms = 100;
+    test_limits.graceful_ms = 50;
+    fault_kinds = fault_at = 0;
+    memset(piece, 'p', sizeof(piece));
+    return 0;
+}
+
+#define VISIT(request) visit(request, sizeof(request) - 1)
+#define HELLO          "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+static void assert_got(const char *text)
+{
+    if (!strstr(site.client.got, text))
+        fail_msg("no %s in: %.300s", text, site.client.got);
+}
+
+static void test_a_request_is_answered(void **state)
+{
+    (void)state;
+    site.client.want = 1;
+    assert_int_equal(VISIT(HELLO), 0);
+    assert_int_equal(site.requests, 1);
+    assert_got("HTTP/1.1 200 Fine\r\nServer: zolal\r\nDate: ");
+    assert_got("Content-Length: 5\r\n\r\nhello");
+}
+
+/* However the bytes are cut, the answers are the same. */
+static void test_any_segmentation(void **state)
+{
+    static const char requests[] =
+        HELLO "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n"
+              "1234567" HELLO "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+              "chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: t\r\n\r\n" HELLO;
+    (void)state;
+    for (size_t step = 1; step < sizeof(requests); step += step < 40 ? 1 : 37) {
+        site.client.step = step;
+        site.client.want = 5;
+        site.client.turns = 0;
+        assert_int_equal(visit(requests, sizeof(requests) - 1), 0);
+        assert_int_equal(site.requests, 5);
+        assert_int_equal(count_answers(&site.client), 5);
+        assert_int_equal(site.body_len, 12);
+        assert_memory_equal(site.body, "1234567abcde", 12);
+    }
+}
+
+static void test_a_body_larger_than_memory_is_spooled(void **state)
+{
+    static char request[30000];
+    int len = snprintf(request, sizeof(request),
+                       "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n");
+    (void)state;
+    for (int i = 0; i < 20000; i++)
+        request[len + i] = (char)('a' + i % 26);
+    test_limits.body_memory = 1000;
+    site.client.step = 700;
+    site.client.want = 1;
+    assert_int_equal(visit(request, (size_t)len + 20000), 0);
+    assert_int_equal(site.requests, 1);
+    assert_int_equal(site.body_len, 20000);
+    assert_memory_equal(site.body, request + len, 20000);
+}
+
+static void test_continue_is_sent_when_the_body_is_read(void **state)
+{
+    (void)state;
+    site.client.half_close = true;
+    assert_int_equal(VISIT("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: "
+                           "100-continue\r\n\r\n"),
+                     0);
+    assert_got("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 Fine\r\n");
+    assert_int_equal(site.read_error, -EPIPE); /* the client left instead */
+    assert_int_equal(VISIT("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: "
+                           "100-continue\r\n\r\n"),
+                     0);
+    assert_null(strstr(site.client.got, "100 Continue"));
+    assert_got("Connection: close\r\n");
+}
+
+static void test_silence_while_the_body_is_awaited(void **state)
+{
+    (void)state;
+    assert_int_equal(VISIT("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: "
+                           "100-continue\r\n\r\n"),
+                     0);
+    assert_got("HTTP/1.1 500 Fine\r\n");
+    assert_true(site.read_error < 0);
+}
+
+static void test_patience_ends(void **state)
+{
+    (void)state;
+    assert_int_equal(VISIT("GET / HTTP/1.1\r\nHo"), 0);
+    assert_got("HTTP/1.1 408 ");
+    assert_int_equal(VISIT("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n1"), 0);
+    assert_got("HTTP/1.1 408 ");
+    assert_int_equal(site.requests, 0);
+    assert_int_equal(VISIT(""), 0);
+    assert_int_equal(site.client.len, 0); /* closed without a word */
+}
+
+static void test_a_refusal_is_the_last_act(void **state)
+{
+    (void)state;
+    assert_int_equal(VISIT("GET / HTTP/1.1\r\nHost : a\r\n\r\n" HELLO), 0);
+    assert_int_equal(site.requests, 0);
+    assert_got("HTTP/1.1 400 ");
+    assert_got("Connection: close\r\n");
+    assert_int_equal(count_answers(&site.client), 1);
+    assert_int_equal(VISIT("GET /refuse HTTP/1.1\r\nHost: a\r\n\r\n" HELLO), 0);
+    assert_int_equal(site.requests, 1);
+    assert_got("HTTP/1.1 500 ");
+    assert_int_equal(count_answers(&site.client), 1);
+}
+
+static void test_a_body_beyond_its_limit(void **state)
+{
+    (void)state;
+    test_limits.request_body = 4;
+    assert_int_equal(
+        VISIT("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345" HELLO), 0);
+    assert_got("HTTP/1.1 413 ");
+    assert_int_equal(VISIT("POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                           "3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"),
+                     0);
+    assert_got("HTTP/1.1 413 ");
+    assert_int_equal(site.requests, 0);
+}
+
+static void test_an_incomplete_answer_does_not_look_whole(void **state)
+{
+    (void)state;
+    assert_int_equal(VISIT("GET /abort HTTP/1.1\r\nHost: a\r\n\r\n" HELLO), 0);
+    assert_got("4\r\npart\r\n");
+    assert_null(strstr(site.client.got, "0\r\n\r\n"));
+    assert_int_equal(site.requests, 1);
+    assert_int_equal(VISIT("GET /short HTTP/1.1\r\nHost: a\r\n\r\n" HELLO), 0);
+    assert_got("Content-Length: 10\r\n");
+    assert_int_equal(site.requests, 1);
+}
+
+static void test_a_stream_waits_for_its_client(void **state)
+{
+    (void)state;
+    /* The client reads 64 KiB and then no more: the kernel's buffers fill, the handler has to wait.
+     */
+    assert_int_equal(VISIT("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"), 0);
+    assert_int_equal(site.aborts, 1); /* send_ms */
+    assert_true(site.left > 0);
+    assert_int_equal(site.released, 100 - site.left);
+}
+
+static void test_a_kept_exchange_is_aborted_when_the_worker_ends(void **state)
+{
+    (void)state;
+    assert_int_equal(VISIT("GET /keep HTTP/1.1\r\nHost: a\r\n\r\n"), 0);
+    assert_non_null(site.kept);
+    assert_int_equal(site.aborts, 1);
+}
+
+static const char *const fault_visits[] = {
+    HELLO HELLO,
+    "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+    "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" HELLO,
+    "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+    "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /refuse HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /abort HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nbad\r\n\r\n",
+};
+
+/* The Nth call of a kind fails, N = 1, 2, ... until none did: no crash, no leak, no descriptor
+ * left, and no answer that is not one of ours. */
+static void run_faults(int kinds, int code, size_t step)
+{
+    int before = descriptors_open();
+    for (size_t i = 0; i < sizeof(fault_visits) / sizeof(fault_visits[0]); i++) {
+        for (int n = 1;; n++) {
+            assert_true(n < 2000);
+            site.client.step = step;
+            site.client.turns = 400;
+            site.client.half_close = true;
+            fault_kinds = kinds;
+            fault_code = code;
+            fault_at = n;
+            visit(fault_visits[i], strlen(fault_visits[i]));
+            bool happened = fault_at <= 0;
+            fault_kinds = fault_at = 0;
+            assert_int_equal(descriptors_open(), before);
+            if (site.client.len > 0)
+                assert_memory_equal(site.client.got, "HTTP/1.1 ", 9);
+            if (!happened)
+                break;
+        }
+    }
+}
+
+static void test_every_allocation_fails_once(void **state)
+{
+    (void)state;
+    run_faults(FAULT_MEMORY, ENOMEM, 0);
+    run_faults(FAULT_MEMORY, ENOMEM, 11);
+}
+
+static void test_every_system_call_fails_once(void **state)
+{
+    static const int codes[] = {EINTR, EAGAIN, ECONNRESET};
+    (void)state;
+    test_limits.head_ms = test_limits.body_ms = test_limits.send_ms = 20;
+    test_limits.keep_alive_ms = test_limits.linger_ms = 20;
+    run_faults(FAULT_RECV, ECONNRESET, 0);
+    run_faults(FAULT_RECV, EINTR, 0);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        run_faults(FAULT_SEND, codes[i], 0);
+    run_faults(FAULT_EPOLL_CTL, ENOSPC, 0);
+    run_faults(FAULT_EPOLL_WAIT, EINTR, 0);
+    run_faults(FAULT_EPOLL_WAIT, EBADF, 0);
+}
+
+static int messages;
+
+static void on_message(void *context, const char *text)
+{
+    (void)context;
+    (void)text;
+    messages++;
+}
+
+/* A client that connects to a listener and talks to it around the worker's waits. */
+static int listen_and_visit(struct worker_config *config)
+{
+    struct error err = {0};
+    struct listener_options options = {.backlog = 8};
+    struct address addr;
+    struct worker *worker;
+    assert_int_equal(address_parse(&addr, "127.0.0.1:0", NULL), 0);
+    int fd = listener_open(&addr, &options, &err);
+    assert_true(fd >= 0);
+    assert_int_equal(worker_new(&worker, config, &err), 0);
+    assert_int_equal(worker_listen(worker, fd, &addr, &err), 0);
+    site.worker = worker;
+    site.client.fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(site.client.fd, &addr.sa, addr.len), 0);
+    site.client.to_send = HELLO;
+    site.client.send_len = sizeof(HELLO) - 1;
+    site.client.want = 1;
+    site.client.turns = 1000;
+    site.requests = 0;
+    int result = worker_run(worker, &err);
+    worker_free(worker);
+    return result;
+}
+
+static void test_running_out_of_descriptors_passes(void **state)
+{
+    struct worker_config config = {.limits = test_limits,
+                                   .handler = {on_request, on_writable, on_abort, &site},
+                                   .access_log_fd = -1,
+                                   .before_wait = before_wait,
+                                   .after_wait = after_wait,
+                                   .on_message = on_message,
+                                   .context = &site};
+    static const int codes[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        messages = 0;
+        fault_kinds = FAULT_ACCEPT;
+        fault_at = 1;
+        fault_code = codes[i];
+        assert_int_equal(listen_and_visit(&config), 0);
+        assert_int_equal(messages, 1);      /* said once */
+        assert_int_equal(site.requests, 1); /* and the client was served afterwards */
+    }
+    messages = 0;
+    fault_at = 1;
+    fault_code = ECONNABORTED;
+    assert_int_equal(listen_and_visit(&config), 0);
+    assert_int_equal(messages, 0);
+    assert_int_equal(site.requests, 1);
+}
+
+static void test_a_server_name_that_cannot_be_sent(void **state)
+{
+    struct worker_config config = {.limits = test_limits, .access_log_fd = -1, .server = "a\r\nb"};
+    struct worker *worker;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(worker_new(&worker, &config, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "field value"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_a_request_is_answered, setup),
+        cmocka_unit_test_setup(test_any_segmentation, setup),
+        cmocka_unit_test_setup(test_a_body_larger_than_memory_is_spooled, setup),
+        cmocka_unit_test_setup(test_continue_is_sent_when_the_body_is_read, setup),
+        cmocka_unit_test_setup(test_silence_while_the_body_is_awaited, setup),
+        cmocka_unit_test_setup(test_patience_ends, setup),
+        cmocka_unit_test_setup(test_a_refusal_is_the_last_act, setup),
+        cmocka_unit_test_setup(test_a_body_beyond_its_limit, setup),
+        cmocka_unit_test_setup(test_an_incomplete_answer_does_not_look_whole, setup),
+        cmocka_unit_test_setup(test_a_stream_waits_for_its_client, setup),
+        cmocka_unit_test_setup(test_a_kept_exchange_is_aborted_when_the_worker_ends, setup),
+        cmocka_unit_test_setup(test_every_allocation_fails_once, setup),
+        cmocka_unit_test_setup(test_every_system_call_fails_once, setup),
+        cmocka_unit_test_setup(test_running_out_of_descriptors_passes, setup),
+        cmocka_unit_test_setup(test_a_server_name_that_cannot_be_sent, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
