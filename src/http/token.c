@@ -42,8 +42,10 @@ const uint8_t http_classes[256] = {CLASSES_64(0), CLASSES_64(64), CLASSES_64(128
 
 bool http_is_token(struct slice text)
 {
+    if (text.len == 0)
+        return false;
     const char *end = text.data + text.len;
-    return text.len > 0 && http_skip(HTTP_TCHAR, text.data, end) == end;
+    return http_skip(HTTP_TCHAR, text.data, end) == end;
 }
 
 bool http_is_field_value(struct slice text)
