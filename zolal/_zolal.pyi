@@ -9,11 +9,10 @@ limits: dict[str, tuple[int, str]]
 """Every limit: name -> (default, meaning), as src/server/limits.h lists them."""
 
 class Server:
-    """A worker and the WSGI application that it serves (PEP 3333)."""
+    """A worker that serves a WSGI application (PEP 3333)."""
 
     def __init__(
         self,
-        application: Callable[[dict[str, Any], Any], Iterable[bytes]],
         *,
         access_log_fd: int = -1,
         limits: dict[str, int] | None = None,
@@ -24,14 +23,22 @@ class Server:
         """`python_calls`: record the calls between server and application with file and line.
         `on_message`: a line for the operator. ValueError names a limit that does not exist."""
 
-    def listen(self, address: str, *, backlog: int = 2048, v6_only: bool = False, reuse_port: bool = False,
-               defer_accept: int = 1, unix_mode: int = 0) -> str:
-        """Listen on "host:port", ":port", "[::]:port" or "unix:path". Returns the address as it came to be
-        (port 0 becomes a port). OSError: errno, and the whole line for the user as strerror."""
+    def listen(
+        self,
+        address: str,
+        *,
+        backlog: int = 2048,
+        v6_only: bool = False,
+        reuse_port: bool = False,
+        defer_accept: int = 1,
+        unix_mode: int = 0,
+    ) -> str:
+        """Listen on "host:port", ":port", "[::]:port" or "unix:path". Returns the address as it
+        came to be (port 0 becomes a port). OSError: errno, and the line for the user as strerror."""
 
-    def run(self) -> None:
-        """Serve in this thread until stop(), a signal (handle_signals), or an exception from a Python
-        signal handler, which is raised here. May be called once."""
+    def run(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
+        """Serve `application` in this thread until stop(), a signal (handle_signals), or an
+        exception from a Python signal handler, which is raised here. May be called once."""
 
     def stop(self) -> None:
         """Ask run() to end; from any thread."""
@@ -47,8 +54,11 @@ def recording_stop(remove: bool = True) -> None:
     """End it. `remove`: delete the file. Nothing happens when there is none."""
 
 class Event(NamedTuple):
-    kind: str  # "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"
-    op: str  # call: "recvfrom", ...; python_*: "application", "next", "close", "read", "write", "start_response"
+    kind: str
+    """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"."""
+    op: str
+    """Of a call its name, "recvfrom"; of python_*: "application", "next", "close", "read", "write",
+    "start_response"; else ""."""
     thread: int  # gettid(2)
     connection: int  # 0: none
     request: int  # 0: none

@@ -82,6 +82,21 @@ static PyCodeObject *calls_next_code(struct module_state *state, PyObject *itera
     return code;
 }
 
+/* What is not Python's: "generator.close", or the name of its type. */
+static uint32_t calls_builtin_name(PyObject *callee)
+{
+    const char *type = Py_TYPE(callee)->tp_name;
+    char text[128];
+    if (PyCFunction_Check(callee)) {
+        PyObject *self = PyCFunction_GetSelf(callee);
+        const PyCFunctionObject *function = (const PyCFunctionObject *)callee;
+        snprintf(text, sizeof(text), "%.60s.%.60s", self ? Py_TYPE(self)->tp_name : "builtins",
+                 function->m_ml->ml_name);
+        type = text;
+    }
+    return trace_name(slice_of_text(type));
+}
+
 void calls_enter(struct module_state *state, enum trace_python what, PyObject *callee)
 {
     int line = 0;
@@ -93,7 +108,7 @@ void calls_enter(struct module_state *state, enum trace_python what, PyObject *c
         line = line > 0 ? line : code->co_firstlineno;
         Py_DECREF(code);
     } else {
-        name = trace_name(slice_of_text(Py_TYPE(callee)->tp_name));
+        name = calls_builtin_name(callee);
     }
     PyErr_Clear();
     trace_python_enter(what, name, (uint32_t)line);

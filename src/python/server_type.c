@@ -92,28 +92,22 @@ static int server_set_limits(struct limits *limits, PyObject *dict)
 
 static int server_init(struct server *server, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"application",  "access_log_fd", "limits", "handle_signals",
-                            "python_calls", "on_message",    NULL};
-    PyObject *application, *limits = NULL, *on_message = NULL;
+    static char *names[] = {"access_log_fd", "limits",     "handle_signals",
+                            "python_calls",  "on_message", NULL};
+    PyObject *limits = NULL, *on_message = NULL;
     int access_log_fd = -1, handle_signals = 0, python_calls = 0;
     struct worker_config config = {0};
     struct error err = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|$iOppO:Server", names, &application,
-                                     &access_log_fd, &limits, &handle_signals, &python_calls,
-                                     &on_message))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppO:Server", names, &access_log_fd,
+                                     &limits, &handle_signals, &python_calls, &on_message))
         return -1;
     if (server->worker) {
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
     }
-    if (!PyCallable_Check(application)) {
-        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
-        return -1;
-    }
     if (server_set_limits(&config.limits, limits) < 0)
         return -1;
     server->state = state_of_type(Py_TYPE(server));
-    server->application = Py_NewRef(application);
     server->on_message = Py_XNewRef(on_message);
     server->python_calls = python_calls;
     config.handler = responder_handler(server);
@@ -173,17 +167,24 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
     return PyUnicode_DecodeFSDefault(bound);
 }
 
-static PyObject *server_run(struct server *server, PyObject *unused)
+static PyObject *server_run(struct server *server, PyObject *application)
 {
     struct error err = {0};
     if (!server_check(server))
         return NULL;
-    if (server->has_run) {
+    if (server->application) {
         PyErr_SetString(PyExc_RuntimeError, "run() may be called once");
         return NULL;
     }
-    server->has_run = true;
-    if (worker_run(server->worker, &err) < 0)
+    if (!PyCallable_Check(application)) {
+        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
+        return NULL;
+    }
+    server->application = Py_NewRef(application);
+    server->is_running = true;
+    int result = worker_run(server->worker, &err);
+    server->is_running = false;
+    if (result < 0)
         return server_raise(&err);
     if (server->failure) {
         PyErr_SetObject((PyObject *)Py_TYPE(server->failure), server->failure);
@@ -203,7 +204,7 @@ static PyObject *server_stop(struct server *server, PyObject *unused)
 
 static PyObject *server_close(struct server *server, PyObject *unused)
 {
-    if (server->has_run && server->thread) {
+    if (server->is_running) {
         PyErr_SetString(PyExc_RuntimeError, "the server is running: stop() it first");
         return NULL;
     }
@@ -248,7 +249,8 @@ static PyMethodDef server_methods[] = {
     {"listen", (PyCFunction)(void (*)(void))server_listen, METH_VARARGS | METH_KEYWORDS,
      "listen($self, address, *, backlog=2048, v6_only=False, reuse_port=False, defer_accept=1, "
      "unix_mode=0)\n--\n\nListen; returns the address as it came to be."},
-    {"run", (PyCFunction)server_run, METH_NOARGS, "run($self)\n--\n\nServe until stop()."},
+    {"run", (PyCFunction)server_run, METH_O,
+     "run($self, application, /)\n--\n\nServe a WSGI application until stop()."},
     {"stop", (PyCFunction)server_stop, METH_NOARGS,
      "stop($self)\n--\n\nAsk run() to end; from any thread."},
     {"close", (PyCFunction)server_close, METH_NOARGS,
@@ -257,8 +259,9 @@ static PyMethodDef server_methods[] = {
 };
 
 static PyType_Slot server_slots[] = {
-    {Py_tp_doc, "Server(application, *, access_log_fd=-1, limits=None, handle_signals=False, "
-                "python_calls=False, on_message=None)\n--\n\nA worker and its WSGI application."},
+    {Py_tp_doc,
+     "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
+     "python_calls=False, on_message=None)\n--\n\nA worker that serves a WSGI application."},
     {Py_tp_init, server_init},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_dealloc, server_dealloc},

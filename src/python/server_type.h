@@ -1,4 +1,4 @@
-/* _zolal.Server: a worker and the WSGI application that it serves. */
+/* _zolal.Server: a worker that serves a WSGI application. */
 #ifndef ZOLAL_PYTHON_SERVER_TYPE_H
 #define ZOLAL_PYTHON_SERVER_TYPE_H
 
@@ -10,7 +10,7 @@
  * Python signal handler raised during a wait, to be raised by run(). */
 struct server {
     PyObject_HEAD struct module_state *state;
-    PyObject *application;
+    PyObject *application; /* NULL until run() */
     PyObject *on_message;
     struct worker *worker;
     struct environ_cache environs;
@@ -18,7 +18,7 @@ struct server {
     PyObject *failure;
     PyObject *spare_responder; /* one kept for the next request */
     bool python_calls;
-    bool has_run;
+    bool is_running;
 };
 
 /* Add the type to the module. Returns 0, or -1 with an exception set. */

@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include "structmember.h"
+#include <structmember.h>
 
 struct file_wrapper {
     PyObject_HEAD PyObject *file;

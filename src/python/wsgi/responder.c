@@ -7,7 +7,7 @@
 #include "python/wsgi/file_wrapper.h"
 #include "python/wsgi/input.h"
 #include "python/wsgi/response_fields.h"
-#include "structmember.h"
+#include <structmember.h>
 #include "trace/recorder.h"
 
 /* What a step of the answer came to. */

@@ -1,0 +1,232 @@
+#include "python/reader_type.h"
+
+#include <errno.h>
+#include <structmember.h>
+
+#include "trace/reader.h"
+
+struct reader_object {
+    PyObject_HEAD struct reader *reader; /* NULL: closed */
+};
+
+enum { EVENT_FIELDS = 12 };
+
+static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
+    {"kind", "call, request_begin, request_end, state, python_enter, python_leave, lost"},
+    {"op", "the call's name, the state left, or what Python was called for"},
+    {"thread", "gettid(2)"},
+    {"connection", "its number, 0: none"},
+    {"request", "its number, 0: none"},
+    {"begin_ns", "CLOCK_MONOTONIC"},
+    {"end_ns", "CLOCK_MONOTONIC"},
+    {"fd", "descriptor, -1: none"},
+    {"argument", "as src/trace/event.h says"},
+    {"result", "-errno on failure"},
+    {"name", "what is called"},
+    {"args", "more arguments, as src/trace/event.h says"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Desc event_desc = {
+    .name = "zolal._zolal.Event",
+    .doc = "One event of a recording.",
+    .fields = event_fields,
+    .n_in_sequence = EVENT_FIELDS,
+};
+
+static const char *event_kind(const struct trace_event *event)
+{
+    static const char *const names[] = {
+        [TRACE_CALL] = "call",
+        [TRACE_REQUEST_BEGIN] = "request_begin",
+        [TRACE_REQUEST_END] = "request_end",
+        [TRACE_STATE] = "state",
+        [TRACE_PYTHON_ENTER] = "python_enter",
+        [TRACE_PYTHON_LEAVE] = "python_leave",
+        [TRACE_LOST] = "lost",
+    };
+    const char *name = event->kind <= TRACE_LOST ? names[event->kind] : NULL;
+    return name ? name : "unknown";
+}
+
+/* A name from a table; numbers beyond it (a damaged file) are "?". */
+static const char *name_of(const char *const *names, size_t count, unsigned number)
+{
+    return number < count ? names[number] : "?";
+}
+
+static const char *event_operation(const struct trace_event *event)
+{
+    static const char *const calls[] = {
+#define X(name, text) text,
+        TRACE_OPERATIONS(X)
+#undef X
+    };
+    static const char *const python[] = {
+#define X(name, text) text,
+        TRACE_PYTHON_CALLS(X)
+#undef X
+    };
+    switch (event->kind) {
+    case TRACE_CALL:
+        return name_of(calls, TRACE_OPERATION_COUNT, event->op);
+    case TRACE_PYTHON_ENTER:
+    case TRACE_PYTHON_LEAVE:
+        return name_of(python, TRACE_PYTHON_COUNT, event->op);
+    default:
+        return "";
+    }
+}
+
+static PyObject *event_object(struct module_state *state, struct reader *reader,
+                              const struct reader_event *from)
+{
+    const struct trace_event *event = &from->event;
+    struct slice name = reader_name(reader, event->name);
+    PyObject *object = PyStructSequence_New(state->event_type);
+    if (!object)
+        return NULL;
+    PyObject *values[EVENT_FIELDS] = {
+        PyUnicode_InternFromString(event_kind(event)),
+        PyUnicode_InternFromString(event_operation(event)),
+        PyLong_FromUnsignedLong(from->thread),
+        PyLong_FromUnsignedLong(event->connection),
+        PyLong_FromUnsignedLongLong(event->request),
+        PyLong_FromUnsignedLongLong(reader_monotonic_ns(reader, event->t0)),
+        PyLong_FromUnsignedLongLong(reader_monotonic_ns(reader, event->t1)),
+        PyLong_FromLong(event->fd),
+        PyLong_FromUnsignedLongLong(event->argument),
+        PyLong_FromLongLong(event->result),
+        PyUnicode_DecodeUTF8(name.data ? name.data : "", (Py_ssize_t)name.len, "replace"),
+        PyBytes_FromStringAndSize((const char *)from->args, (Py_ssize_t)from->args_len),
+    };
+    bool failed = false;
+    for (Py_ssize_t i = 0; i < EVENT_FIELDS; i++) {
+        failed |= !values[i];
+        PyStructSequence_SetItem(object, i, values[i]);
+    }
+    if (failed)
+        Py_CLEAR(object);
+    return object;
+}
+
+static int reader_object_init(struct reader_object *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", NULL};
+    PyObject *path;
+    struct error err = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&:Reader", names, PyUnicode_FSConverter,
+                                     &path))
+        return -1;
+    if (self->reader)
+        reader_close(self->reader);
+    self->reader = NULL;
+    int result = reader_open(&self->reader, PyBytes_AS_STRING(path), &err);
+    Py_DECREF(path);
+    if (result == 0)
+        return 0;
+    if (result == -EINVAL || result == -EPROTO) {
+        PyErr_SetString(PyExc_ValueError, err.text);
+        return -1;
+    }
+    PyObject *arguments = Py_BuildValue("(is)", err.code, err.text);
+    if (arguments)
+        PyErr_SetObject(PyExc_OSError, arguments);
+    Py_XDECREF(arguments);
+    return -1;
+}
+
+static bool reader_object_check(const struct reader_object *self)
+{
+    if (!self->reader)
+        PyErr_SetString(PyExc_ValueError, "the reader is closed");
+    return self->reader != NULL;
+}
+
+static PyObject *reader_object_read(struct reader_object *self, PyObject *args)
+{
+    Py_ssize_t most = 10000;
+    struct module_state *state = state_of_type(Py_TYPE(self));
+    struct reader_event event;
+    if (!PyArg_ParseTuple(args, "|n:read", &most) || !reader_object_check(self))
+        return NULL;
+    PyObject *events = PyList_New(0);
+    while (events && PyList_GET_SIZE(events) < most && reader_next(self->reader, &event) == 1) {
+        PyObject *object = event_object(state, self->reader, &event);
+        if (!object || PyList_Append(events, object) < 0)
+            Py_CLEAR(events);
+        Py_XDECREF(object);
+    }
+    return events;
+}
+
+static PyObject *reader_object_close(struct reader_object *self, PyObject *unused)
+{
+    if (self->reader)
+        reader_close(self->reader);
+    self->reader = NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_object_pid(struct reader_object *self, void *unused)
+{
+    if (!reader_object_check(self))
+        return NULL;
+    return PyLong_FromUnsignedLong(reader_header(self->reader)->pid);
+}
+
+static PyObject *reader_object_ended(struct reader_object *self, void *unused)
+{
+    if (!reader_object_check(self))
+        return NULL;
+    return PyBool_FromLong(reader_header(self->reader)->state == RECORDING_ENDED);
+}
+
+static void reader_object_dealloc(struct reader_object *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (self->reader)
+        reader_close(self->reader);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef reader_methods[] = {
+    {"read", (PyCFunction)reader_object_read, METH_VARARGS,
+     "read($self, most=10000, /)\n--\n\nWhat is new, oldest first; [] when there is nothing."},
+    {"close", (PyCFunction)reader_object_close, METH_NOARGS, "close($self)\n--\n\nClose it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef reader_members[] = {
+    {"pid", (getter)reader_object_pid, NULL, "The writer's process.", NULL},
+    {"ended", (getter)reader_object_ended, NULL, "The writer has ended the recording.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_doc, "Reader(path)\n--\n\nReads a recording, live or after its process is gone."},
+    {Py_tp_init, reader_object_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, reader_object_dealloc},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_getset, reader_members},
+    {0, NULL},
+};
+
+static PyType_Spec reader_spec = {
+    .name = "zolal._zolal.Reader",
+    .basicsize = sizeof(struct reader_object),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = reader_slots,
+};
+
+int reader_type_add(PyObject *module)
+{
+    struct module_state *state = state_of_module(module);
+    state->event_type = PyStructSequence_NewType(&event_desc);
+    if (!state->event_type || PyModule_AddType(module, state->event_type) < 0)
+        return -1;
+    state->reader_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &reader_spec, NULL);
+    return state->reader_type ? PyModule_AddType(module, state->reader_type) : -1;
+}

@@ -1,0 +1,5 @@
+"""python -m zolal: the same as the command zolal."""
+
+from zolal.cli import main
+
+main(prog_name="zolal")

@@ -1,0 +1,1 @@
+"""The views of a recording: each request's journey through kernel and Python, as a tree."""

@@ -1,0 +1,75 @@
+"""python -m zolal.xray FILE: print a recording's journeys; with --follow, as they happen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import click
+
+from zolal._zolal import Reader
+from zolal.xray.render import Printer
+from zolal.xray.tree import Weaver
+
+POLL_SECONDS = 0.03
+
+
+def process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def print_all(reader: Reader, printer: Printer) -> None:
+    weaver = Weaver()
+    while events := reader.read():
+        printer.show(weaver.feed(events))
+    printer.show(weaver.rest())
+
+
+def follow(reader: Reader, printer: Printer) -> None:
+    """Until the recording has ended, or its process was killed."""
+    weaver = Weaver()
+    while True:
+        over = reader.ended or not process_lives(reader.pid)
+        events = reader.read()
+        printer.show(weaver.feed(events))
+        if events:
+            continue
+        printer.show(weaver.settle())
+        if over:
+            break
+        time.sleep(POLL_SECONDS)
+    printer.show(weaver.rest())
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path())
+@click.option(
+    "--follow", "following", is_flag=True, help="Print requests as they end, until the server ends."
+)
+def main(file: str, following: bool) -> None:
+    """Print the journeys in a recording (zolal-PID.trace), of a server living or gone."""
+    # Ctrl-C goes to the whole terminal: the server ends, the recording with it, and then we do.
+    if following:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        reader = Reader(file)
+    except (OSError, ValueError) as error:
+        click.echo(f"zolal.xray: {getattr(error, 'strerror', None) or error}", err=True)
+        sys.exit(3)
+    printer = Printer()
+    try:
+        (follow if following else print_all)(reader, printer)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m zolal.xray")

@@ -1,0 +1,152 @@
+"""A recorded kernel call as strace(1) would write it. The layouts are src/trace/event.h's."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+from collections.abc import Callable
+
+from zolal._zolal import Event
+
+
+def _names(prefix: str) -> dict[int, str]:
+    """The socket module's constants by value; CAN's share their numbers with the others."""
+    found = {name: value for name, value in vars(socket).items() if name.startswith(prefix)}
+    return {int(value): name for name, value in found.items() if "J1939" not in name}
+
+
+FAMILIES = {int(family): family.name for family in socket.AddressFamily}
+TYPES = {1: "SOCK_STREAM", 2: "SOCK_DGRAM"}
+TYPE_FLAGS = {0o4000: "SOCK_NONBLOCK", 0o2000000: "SOCK_CLOEXEC"}
+EPOLL_OPERATIONS = {1: "EPOLL_CTL_ADD", 2: "EPOLL_CTL_DEL", 3: "EPOLL_CTL_MOD"}
+EPOLL_EVENTS = {
+    select.EPOLLIN: "IN",
+    select.EPOLLOUT: "OUT",
+    select.EPOLLERR: "ERR",
+    select.EPOLLHUP: "HUP",
+    select.EPOLLRDHUP: "RDHUP",
+    select.EPOLLET: "ET",
+}
+SHUTDOWN = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
+LEVELS = {
+    1: ("SOL_SOCKET", _names("SO_")),
+    6: ("IPPROTO_TCP", _names("TCP_")),
+    41: ("IPPROTO_IPV6", _names("IPV6_")),
+}
+
+
+def _ints(data: bytes, count: int) -> list[int]:
+    return [number for (number,) in struct.iter_unpack("=i", data[: 4 * count])]
+
+
+def _bits(value: int, names: dict[int, str]) -> str:
+    found = [name for bit, name in names.items() if value & bit]
+    return "|".join(found) or str(value)
+
+
+def sockaddr(data: bytes) -> str:
+    """ "127.0.0.1:80", "[::1]:80", "unix:path"; "" for no address."""
+    if len(data) < 2:
+        return ""
+    (family,) = struct.unpack_from("=H", data)
+    if family == socket.AF_INET and len(data) >= 8:
+        (port,) = struct.unpack_from("!H", data, 2)
+        return f"{socket.inet_ntop(socket.AF_INET, data[4:8])}:{port}"
+    if family == socket.AF_INET6 and len(data) >= 24:
+        (port,) = struct.unpack_from("!H", data, 2)
+        return f"[{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}"
+    if family == socket.AF_UNIX:
+        path = data[2:]
+        if path[:1] == b"\0":
+            return "unix:@" + path[1:].decode("utf-8", "backslashreplace")
+        return "unix:" + path.split(b"\0")[0].decode("utf-8", "backslashreplace")
+    return FAMILIES.get(family, str(family))
+
+
+def _socket(event: Event) -> str:
+    family, kind, protocol = (*_ints(event.args, 3), 0, 0, 0)[:3]
+    flags = "".join(f"|{name}" for bit, name in TYPE_FLAGS.items() if kind & bit)
+    return f"{FAMILIES.get(family, family)}, {TYPES.get(kind & 0xF, kind & 0xF)}{flags}, {protocol}"
+
+
+def _option(event: Event) -> str:
+    numbers = _ints(event.args, 3)
+    if len(numbers) < 2:
+        return str(event.fd)
+    level, names = LEVELS.get(numbers[0], (str(numbers[0]), {}))
+    value = f", [{numbers[2]}]" if len(numbers) > 2 else ""
+    return f"{event.fd}, {level}, {names.get(numbers[1], numbers[1])}{value}"
+
+
+def _parts(event: Event) -> str:
+    lengths = [
+        length for (length,) in struct.iter_unpack("=Q", event.args[: len(event.args) // 8 * 8])
+    ]
+    more = ", ..." if event.argument > len(lengths) else ""
+    return f"{event.fd}, [{', '.join(map(str, lengths))}{more}]"
+
+
+def _sendfile(event: Event) -> str:
+    if len(event.args) < 20:
+        return str(event.fd)
+    count, offset, in_fd = struct.unpack_from("=QQi", event.args)
+    return f"{event.fd}, {in_fd}, [{offset}], {count}"
+
+
+def _epoll_ctl(event: Event) -> str:
+    numbers = _ints(event.args, 3)
+    if len(numbers) < 3:
+        return str(event.fd)
+    operation = EPOLL_OPERATIONS.get(numbers[0], numbers[0])
+    return f"{event.fd}, {operation}, {numbers[1]}, {_bits(numbers[2] & 0xFFFFFFFF, EPOLL_EVENTS)}"
+
+
+def _epoll_wait(event: Event) -> str:
+    numbers = _ints(event.args, len(event.args) // 4)
+    ready = [
+        f"{fd} {_bits(bits & 0xFFFFFFFF, EPOLL_EVENTS)}"
+        for fd, bits in zip(numbers[::2], numbers[1::2], strict=False)
+    ]
+    more = ", ..." if event.result > len(ready) else ""
+    timeout = event.argument if event.argument < 1 << 63 else event.argument - (1 << 64)
+    return f"{event.fd}, [{', '.join(ready)}{more}], timeout {timeout} ms"
+
+
+_ARGUMENTS: dict[str, Callable[[Event], str]] = {
+    "socket": _socket,
+    "bind": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "connect": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "listen": lambda event: f"{event.fd}, {event.argument}",
+    "accept": lambda event: ", ".join(filter(None, [str(event.fd), sockaddr(event.args)])),
+    "accept4": lambda event: ", ".join(filter(None, [str(event.fd), sockaddr(event.args)])),
+    "getsockname": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "getsockopt": _option,
+    "setsockopt": _option,
+    "sendmsg": _parts,
+    "sendfile": _sendfile,
+    "shutdown": lambda event: f"{event.fd}, {SHUTDOWN.get(event.argument, event.argument)}",
+    "close": lambda event: str(event.fd),
+    "epoll_create1": lambda event: "EPOLL_CLOEXEC",
+    "eventfd2": lambda event: "0, EFD_CLOEXEC|EFD_NONBLOCK",
+    "epoll_ctl": _epoll_ctl,
+    "epoll_wait": _epoll_wait,
+}
+
+
+def arguments(event: Event) -> str:
+    """What stands between the parentheses."""
+    write = _ARGUMENTS.get(event.op)
+    return write(event) if write else f"{event.fd}, {event.argument}"
+
+
+def result(event: Event) -> str:
+    """The result; -1 and the error's name for a failure."""
+    if event.result >= 0:
+        return str(event.result)
+    return f"-1 {errno.errorcode.get(-event.result, -event.result)}"
+
+
+def call(event: Event) -> str:
+    return f"{event.op}({arguments(event)}) = {result(event)}"
