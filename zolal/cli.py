@@ -166,7 +166,9 @@ def start_xray(path: str) -> subprocess.Popen[bytes]:
 
     if not path:
         fail("--xray needs a recording in a file, and there is no room for one", EXIT_CANNOT_START)
-    return subprocess.Popen([sys.executable, "-m", "zolal.xray", "--follow", path])
+    # By its path: with -m a folder named zolal in the current one would come first.
+    printer = os.path.join(os.path.dirname(__file__), "xray", "__main__.py")
+    return subprocess.Popen([sys.executable, printer, "--follow", path])
 
 
 def address_to_open(bound: str) -> str:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Serve the guestbook over zolal with --xray, ask for a page of each kind, stop it, say what was seen.
+"""Serve the guestbook with --xray, ask for a page of each kind, stop it, say what was seen.
 
-Exit status 1 when anything was not as it should be. Everything it writes lies in a folder of its own
-that is removed afterwards.
+Exit status 1 when anything was not as it should be. Everything it writes lies in a folder of its
+own that is removed afterwards.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def start(environment: dict[str, str], folder: Path) -> tuple[subprocess.Popen[b
     with open(folder / "xray", "wb") as xray, open(errors, "wb") as stderr:
         server = subprocess.Popen(
             [*command, "--app-dir", str(HERE), "--xray", "--bind", "127.0.0.1:0"],
+            cwd=folder,
             env=environment,
             stdout=xray,
             stderr=stderr,
