@@ -15,7 +15,8 @@ from zolal.xray import calls
 from zolal.xray.tree import Journey, Node, PythonCall, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
-HELD_TOGETHER = 6  # so many equal nodes in a row are shown as first, count, last
+HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
+LONGEST_PATTERN = 3  # "asks for the next piece, sendto" is a pattern of two
 
 
 def plain(text: str) -> str:
@@ -71,41 +72,46 @@ def _kernel(event: Event) -> Text:
     return text
 
 
-def _same(left: Node, right: Node) -> bool:
-    if isinstance(left, PythonCall) or isinstance(right, PythonCall):
-        return (
-            isinstance(left, PythonCall)
-            and isinstance(right, PythonCall)
-            and (left.kind, left.name) == (right.kind, right.name)
-            and [type(node) for node in left.children] == [type(node) for node in right.children]
-        )
-    return (left.op, left.fd, left.argument) == (right.op, right.fd, right.argument)
+def _shape(node: Node) -> object:
+    """What a node has in common with others like it: not its sizes, not its times."""
+    if isinstance(node, PythonCall):
+        return (node.kind, node.name, tuple(_shape(child) for child in node.children))
+    return (node.op, node.fd)
 
 
-def _runs(nodes: list[Node]) -> Iterable[list[Node]]:
-    run: list[Node] = []
-    for node in nodes:
-        if run and not _same(run[0], node):
-            yield run
-            run = []
-        run.append(node)
-    if run:
-        yield run
+def _repeats(shapes: list[object], at: int) -> tuple[int, int]:
+    """The pattern that repeats from `at`: its length and how often; the one that covers most."""
+    best = (1, 1)
+    for period in range(1, LONGEST_PATTERN + 1):
+        end = at + period
+        while end < len(shapes) and shapes[end] == shapes[end - period]:
+            end += 1
+        count = (end - at) // period
+        if count >= HELD_TOGETHER and count * period > best[0] * best[1]:
+            best = (period, count)
+    return best
 
 
 def _add(tree: Tree, nodes: list[Node]) -> None:
-    for run in _runs(nodes):
-        if len(run) < HELD_TOGETHER:
-            shown: list[Node | None] = [*run]
-        else:
-            shown = [run[0], None, run[-1]]
-        for node in shown:
-            if node is None:
-                tree.add(Text(f"... {len(run) - 2} more like this", style="dim"))
-            elif isinstance(node, PythonCall):
-                _add(tree.add(_python(node)), node.children)
-            else:
-                tree.add(_kernel(node))
+    shapes = [_shape(node) for node in nodes]
+    at = 0
+    while at < len(nodes):
+        period, count = _repeats(shapes, at)
+        for node in nodes[at : at + period]:
+            _add_node(tree, node)
+        if count > 2:
+            tree.add(Text(f"... {count - 2} more like this", style="dim"))
+        if count > 1:
+            for node in nodes[at + period * (count - 1) : at + period * count]:
+                _add_node(tree, node)
+        at += period * count
+
+
+def _add_node(tree: Tree, node: Node) -> None:
+    if isinstance(node, PythonCall):
+        _add(tree.add(_python(node)), node.children)
+    else:
+        tree.add(_kernel(node))
 
 
 def _title(journey: Journey) -> Text:
