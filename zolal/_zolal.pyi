@@ -34,7 +34,7 @@ class Server:
         unix_mode: int = 0,
     ) -> str:
         """Listen on "host:port", ":port", "[::]:port" or "unix:path". Returns the address as it
-        came to be (port 0 becomes a port). OSError: errno, and the line for the user as strerror."""
+        came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror."""
 
     def run(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
         """Serve `application` in this thread until stop(), a signal (handle_signals), or an

@@ -24,7 +24,8 @@ struct responder {
     PyObject_HEAD vectorcallfunc vectorcall;
     struct server *server;
     struct exchange *exchange;
-    PyObject *input; /* NULL: the request has no body */
+    PyObject *environ; /* says which request it was, when something fails */
+    PyObject *input;   /* NULL: the request has no body */
     PyObject *result;
     PyObject *iterator;
     struct wsgi_head head;
@@ -45,7 +46,8 @@ static struct responder *responder_new(struct server *server, struct exchange *e
         if (!responder)
             return NULL;
         responder->vectorcall = responder_call;
-        responder->input = responder->result = responder->iterator = NULL;
+        responder->environ = responder->input = NULL;
+        responder->result = responder->iterator = NULL;
         responder->head = (struct wsgi_head){0};
         PyObject_GC_Track(responder);
     }
@@ -58,6 +60,7 @@ static struct responder *responder_new(struct server *server, struct exchange *e
 
 static int responder_clear(struct responder *responder)
 {
+    Py_CLEAR(responder->environ);
     Py_CLEAR(responder->input);
     Py_CLEAR(responder->iterator);
     Py_CLEAR(responder->result);
@@ -68,6 +71,7 @@ static int responder_clear(struct responder *responder)
 static int responder_traverse(struct responder *responder, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(responder));
+    Py_VISIT(responder->environ);
     Py_VISIT(responder->input);
     Py_VISIT(responder->iterator);
     Py_VISIT(responder->result);
@@ -101,15 +105,32 @@ static PyObject *responder_fetch_exception(void)
 #endif
 }
 
+/* "zolal: GET /path: what", on sys.stderr. */
+static void responder_log(const struct responder *responder, const char *what)
+{
+    const struct module_state *state = responder->server->state;
+    PyObject *environ = responder->environ;
+    PyObject *method = NULL, *path = NULL;
+    if (environ) {
+        method = PyDict_GetItemWithError(environ, state->strings[STRING_REQUEST_METHOD]);
+        path = PyDict_GetItemWithError(environ, state->strings[STRING_PATH_INFO]);
+    }
+    PyErr_Clear();
+    if (method && path)
+        PySys_FormatStderr("zolal: %S %A: %s\n", method, path, what);
+    else
+        PySys_FormatStderr("zolal: %s\n", what);
+}
+
 /* Print the exception that is set, with its traceback, to sys.stderr. PyErr_Print would end the
  * process on a SystemExit. */
-static void responder_log_exception(const char *what)
+static void responder_log_exception(const struct responder *responder, const char *what)
 {
     PyObject *exception = responder_fetch_exception();
     PyObject *module = PyImport_ImportModule("traceback");
     PyObject *traceback = exception ? PyException_GetTraceback(exception) : NULL;
     PyObject *result = NULL;
-    PySys_FormatStderr("zolal: %s\n", what);
+    responder_log(responder, what);
     if (exception && module)
         result = PyObject_CallMethod(module, "print_exception", "OOO", Py_TYPE(exception),
                                      exception, traceback ? traceback : Py_None);
@@ -140,7 +161,7 @@ static void responder_close(struct responder *responder)
         if (traced)
             trace_python_leave(TRACE_PYTHON_CLOSE, returned == NULL);
         if (!returned)
-            responder_log_exception("close() of the application's iterable failed");
+            responder_log_exception(responder, "close() of the application's iterable failed");
         Py_XDECREF(returned);
         Py_DECREF(close);
     }
@@ -172,7 +193,7 @@ static void responder_fail(struct responder *responder)
     if (client_left && PyErr_ExceptionMatches(PyExc_ConnectionError))
         PyErr_Clear(); /* we told the application that its client has left, and it passed that on */
     else
-        responder_log_exception("the application failed");
+        responder_log_exception(responder, "the application failed");
     if (exchange_head_sent(exchange))
         exchange_abort(exchange);
     else
@@ -218,8 +239,8 @@ static enum step responder_send(struct responder *responder, PyObject *bytes)
         return STEP_FAILED;
     }
     if (too_long && !exchange_is_bodiless(exchange)) {
-        PySys_FormatStderr("zolal: the application sent more than its Content-Length; the rest is "
-                           "dropped\n");
+        responder_log(responder, "the application sent more than its Content-Length: the rest is "
+                                 "dropped");
         return STEP_DONE;
     }
     return STEP_AGAIN;
@@ -313,10 +334,8 @@ static void responder_finish(struct responder *responder)
     uint64_t room = exchange_room(exchange);
     if (room != UINT64_MAX && room > 0 && !exchange_is_bodiless(exchange) &&
         !exchange_is_orphan(exchange))
-        PySys_FormatStderr(
-            "zolal: the application sent %llu bytes less than its Content-Length; the "
-            "connection is closed\n",
-            (unsigned long long)room);
+        responder_log(responder, "the application sent less than its Content-Length: the "
+                                 "connection is closed");
     exchange_finish(exchange);
     if (responder->result && !responder->is_list)
         exchange_flush(exchange); /* close() may take its time */
@@ -446,19 +465,21 @@ static void responder_on_request(void *context, struct exchange *exchange)
     struct responder *responder = responder_new(server, exchange);
     PyObject *environ = responder ? responder_environ(responder) : NULL;
     if (!environ) {
-        responder_log_exception("a request could not be handed to the application");
+        if (responder)
+            responder_log_exception(responder, "a request could not be handed to the application");
+        PyErr_Clear(); /* without a responder: no memory */
         exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
         if (responder)
             responder_release(responder);
         return;
     }
+    responder->environ = environ;
     PyObject *arguments[] = {environ, (PyObject *)responder};
     if (server->python_calls)
         calls_enter(server->state, TRACE_PYTHON_APPLICATION, server->application);
     responder->result = PyObject_Vectorcall(server->application, arguments, 2, NULL);
     if (server->python_calls)
         trace_python_leave(TRACE_PYTHON_APPLICATION, responder->result == NULL);
-    Py_DECREF(environ);
     if (responder->result)
         responder_begin(responder);
     else
