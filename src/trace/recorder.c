@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -22,7 +21,7 @@ int recorder_attach(struct recording *recording)
     if (!recorder)
         return -ENOMEM;
     recorder->recording = recording;
-    recorder->thread = (uint32_t)syscall(SYS_gettid);
+    recorder->thread = (uint32_t)gettid();
     recorder->last = clock_ticks();
     recorder_here = recorder;
     return 0;

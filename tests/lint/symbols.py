@@ -36,6 +36,7 @@ RULES = [
         {
             "socket/kernel.c": ("*", "the door to the network: one function a system call"),
             "event_loop/kernel_epoll.c": ("*", "the door to epoll(7) and eventfd(2)"),
+            "socket/address.c": ("getaddrinfo", "a host's name, when its address is parsed"),
         },
     ),
     Rule(
@@ -51,7 +52,6 @@ RULES = [
             "server/spool.c": ("open mkostemp close pread pwrite", "a body's temporary file"),
             "server/output.c": ("pread", "a part of a file that sendfile(2) cannot send"),
             "socket/listener.c": ("fcntl", "flags of a descriptor that was handed to us"),
-            "server/access_log.c": ("write", "a log file, which may not be recorded as traffic"),
         },
     ),
     Rule(
@@ -60,7 +60,10 @@ RULES = [
         " posix_memalign aligned_alloc memalign valloc pvalloc getline getdelim getcwd brk sbrk"
         " open_memstream fopen fdopen tmpfile opendir fdopendir scandir glob",
         CORE_AND_PYTHON,
-        {"base/memory.c": ("malloc calloc realloc reallocarray free", "the home of allocation")},
+        {
+            "base/memory.c": ("malloc calloc realloc reallocarray free", "the home of allocation"),
+            "socket/port_owner.c": ("fopen opendir", "reads /proc, after a bind(2) has failed"),
+        },
     ),
     Rule(
         "mapping memory",
@@ -68,7 +71,6 @@ RULES = [
         CORE_AND_PYTHON,
         {
             "trace/recording.c": ("mmap munmap", "the recording is a mapped file"),
-            "trace/reader.c": ("mmap munmap", "reads the mapped file"),
         },
     ),
     Rule(
@@ -77,7 +79,12 @@ RULES = [
         " fflush perror psignal psiginfo syslog vsyslog openlog err errx warn warnx error stdout"
         " stderr PySys_WriteStd* PySys_FormatStd*",
         CORE_AND_PYTHON,
-        {},
+        {
+            "python/wsgi/responder.c": (
+                "PySys_FormatStderr",
+                "an application's failure goes to sys.stderr, PEP 3333 Error Handling",
+            ),
+        },
     ),
     Rule(
         "exiting",
@@ -90,7 +97,10 @@ RULES = [
         "the environment",
         "getenv secure_getenv setenv putenv unsetenv clearenv environ",
         CORE_AND_PYTHON,
-        {"trace/recording.c": ("getenv secure_getenv", "XDG_RUNTIME_DIR says where to record")},
+        {
+            "trace/recording.c": ("getenv secure_getenv", "XDG_RUNTIME_DIR says where to record"),
+            "server/spool.c": ("getenv", "TMPDIR says where temporary files go, environ(7)"),
+        },
     ),
 ]
 
