@@ -56,7 +56,7 @@ class Server:
         return self
 
     def stop(self, expect=0):
-        """SIGTERM, and the status that must follow; None: any. Once only; later calls do nothing."""
+        """SIGTERM, and the status that must follow; None: any. Later calls do nothing."""
         if self.process.returncode is not None:
             return
         self.process.send_signal(signal.SIGTERM)
@@ -74,7 +74,7 @@ class Server:
 
 
 def parse(text):
-    """The address of a line "http://127.0.0.1:8000" or "unix:path", as the socket module takes it."""
+    """The address in "http://127.0.0.1:8000" or "unix:path", as the socket module takes it."""
     if text.startswith("unix:@"):
         return "\0" + text[len("unix:@") :]
     if text.startswith("unix:"):
@@ -84,14 +84,24 @@ def parse(text):
 
 
 @pytest.fixture(scope="session")
-def launch(tmp_path_factory):
-    """launch(*arguments, env={}): start zolal with these arguments. The caller ends it."""
+def launch_command(tmp_path_factory):
+    """launch_command(command, env={}): start a process finding tests/apps. The caller ends it."""
 
-    def launch(*arguments, env=None):
+    def launch_command(command, env=None):
         folder = tmp_path_factory.mktemp("server")
         path = os.pathsep.join(filter(None, [str(APPS), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
-        return Server(folder, [sys.executable, "-m", "zolal", *arguments], environment)
+        return Server(folder, command, environment)
+
+    return launch_command
+
+
+@pytest.fixture(scope="session")
+def launch(launch_command):
+    """launch(*arguments, env={}): start zolal with these arguments. The caller ends it."""
+
+    def launch(*arguments, env=None):
+        return launch_command([sys.executable, "-m", "zolal", *arguments], env)
 
     return launch
 

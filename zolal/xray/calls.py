@@ -38,7 +38,9 @@ LEVELS = {
 
 
 def _ints(data: bytes, count: int) -> list[int]:
-    return [number for (number,) in struct.iter_unpack("=i", data[: 4 * count])]
+    return [
+        number for (number,) in struct.iter_unpack("=i", data[: min(len(data) // 4, count) * 4])
+    ]
 
 
 def _bits(value: int, names: dict[int, str]) -> str:

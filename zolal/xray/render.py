@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from zolal.xray.tree import Journey, Node, PythonCall, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
+UNBOUNDED = 100_000  # columns, where nobody looks at a terminal
 LONGEST_PATTERN = 3  # "asks for the next piece, sendto" is a pattern of two
 
 
@@ -156,9 +158,10 @@ class Printer:
     """Prints journeys to standard output; never wraps where it is not a terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, markup=False, emoji=False)
+        width = None if sys.stdout.isatty() else UNBOUNDED
+        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
 
     def show(self, journeys: Iterable[Journey]) -> None:
         for journey in journeys:
-            self.console.print(tree(journey), soft_wrap=not self.console.is_terminal)
+            self.console.print(tree(journey))
             self.console.print()
