@@ -19,6 +19,12 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* Requests around field lines. */
+#define HOST             "Host: localhost\r\n"
+#define FIELDS(fields)   "GET /echo HTTP/1.1\r\n" HOST fields "\r\n"
+#define POST(fields)     "POST /echo HTTP/1.1\r\n" HOST fields "\r\n"
+#define POST_1_0(fields) "POST /echo HTTP/1.0\r\n" fields "\r\n"
+
 enum { FEED_FIELDS = 24 };
 
 static const struct http_head_limits feed_limits = {

@@ -59,6 +59,7 @@ static void test_authorities(void **state)
                                         "127.0.0.1:80",
                                         "999.1",
                                         "a%20b",
+                                        "a%41",
                                         "%41:1",
                                         "a!$&'()*+,;=b~_-.",
                                         "-",
