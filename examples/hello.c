@@ -38,8 +38,8 @@ int main(int argc, char **argv)
     char text[ADDRESS_TEXT_SIZE];
     int fd;
     if (address_parse(&addr, argc > 1 ? argv[1] : "127.0.0.1:8000", &err) < 0 ||
-        (fd = listener_open(&addr, &options, &err)) < 0 ||
-        worker_new(&worker, &config, &err) < 0 || worker_listen(worker, fd, &addr, &err) < 0) {
+        (fd = listener_open(&addr, &options, &err)) < 0 || worker_new(&worker, &config, &err) < 0 ||
+        worker_listen(worker, fd, &addr, &err) < 0) {
         fprintf(stderr, "hello: %s\n", err.text);
         return 3;
     }

@@ -168,7 +168,13 @@ def start_xray(path: str) -> subprocess.Popen[bytes]:
         fail("--xray needs a recording in a file, and there is no room for one", EXIT_CANNOT_START)
     # By its path: with -m a folder named zolal in the current one would come first.
     printer = os.path.join(os.path.dirname(__file__), "xray", "__main__.py")
-    return subprocess.Popen([sys.executable, printer, "--follow", path])
+    # By descriptor: a server that ends at once may have removed the file before the printer is up.
+    recording = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        command = [sys.executable, printer, "--follow", f"/dev/fd/{recording}"]
+        return subprocess.Popen(command, pass_fds=(recording,))
+    finally:
+        os.close(recording)
 
 
 def address_to_open(bound: str) -> str:
