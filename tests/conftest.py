@@ -11,7 +11,7 @@ import pytest
 
 APPS = pathlib.Path(__file__).parent / "apps"
 PATIENCE = float(os.environ.get("ZOLAL_TEST_PATIENCE", "20"))
-SERVES = re.compile(r"serves \S+ on (.*) \(pid (\d+)\)")
+SERVES = re.compile(r"serves .+? on (.*) \(pid (\d+)\)")
 
 
 class Server:
