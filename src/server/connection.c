@@ -503,6 +503,8 @@ static bool connection_read_head(struct connection *connection)
             connection_close(connection);
         return connection->readable || connection->peer_ended;
     }
+    exchange->head_start = connection->input.data;
+    exchange->head_len = (size_t)len;
     connection_consume(connection, (size_t)len);
     return connection_begin_body(connection);
 }

@@ -89,45 +89,15 @@ void exchange_begin(struct exchange *exchange)
     exchange->status = 0;
 }
 
-static void slice_move(struct slice *slice, const char *from, const char *to)
-{
-    if (slice->data)
-        slice->data = to + (slice->data - from);
-}
-
 int exchange_keep_head(struct exchange *exchange)
 {
     struct request_head *head = &exchange->head;
     if (buffer_len(&exchange->head_kept) > 0)
         return 0;
-    /* All slices point between the method and the end of the last field. */
-    const char *from = head->method_text.data;
-    const char *end = head->target.data + head->target.len;
-    if (head->host.data && head->host.data + head->host.len > end)
-        end = head->host.data + head->host.len;
-    for (size_t i = 0; i < head->field_count; i++) {
-        const struct slice *value = &head->fields[i].value;
-        const struct slice *name = &head->fields[i].name;
-        if (value->data && value->data + value->len > end)
-            end = value->data + value->len;
-        if (name->data + name->len > end)
-            end = name->data + name->len;
-    }
-    int result = buffer_append(&exchange->head_kept, slice_of(from, (size_t)(end - from)));
-    if (result < 0)
+    struct slice bytes = slice_of(exchange->head_start, exchange->head_len);
+    if (buffer_append(&exchange->head_kept, bytes) < 0)
         return -ENOMEM;
-    const char *to = buffer_slice(&exchange->head_kept).data;
-    bool path_is_inside = head->path.data >= from && head->path.data < end;
-    slice_move(&head->method_text, from, to);
-    slice_move(&head->target, from, to);
-    if (path_is_inside)
-        slice_move(&head->path, from, to);
-    slice_move(&head->query, from, to);
-    slice_move(&head->host, from, to);
-    for (size_t i = 0; i < head->field_count; i++) {
-        slice_move(&head->fields[i].name, from, to);
-        slice_move(&head->fields[i].value, from, to);
-    }
+    request_head_move(head, bytes.data, buffer_slice(&exchange->head_kept).data);
     return 0;
 }
 

@@ -30,7 +30,9 @@ struct exchange {
 
     struct request_head head;
     struct request_head_progress progress;
-    struct buffer head_kept; /* the head's bytes, when they must outlive the receive buffer */
+    const char *head_start; /* the head's bytes in the connection's input */
+    size_t head_len;
+    struct buffer head_kept; /* a copy of them, when they must outlive the receive buffer */
 
     struct slice body; /* bytes of the body in the connection's input, read before the spool's */
     struct spool spool;
