@@ -96,6 +96,12 @@ def launch_command(tmp_path_factory):
     return launch_command
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--minutes", type=float, default=10, help="how long the soak takes (./dev soak)"
+    )
+
+
 @pytest.fixture(scope="session")
 def launch(launch_command):
     """launch(*arguments, env={}): start zolal with these arguments. The caller ends it."""

@@ -273,7 +273,7 @@ class Client:
         return self.body(self.head(method))
 
     def cut_response(self, method="GET"):
-        """Read an answer that is not whole, such that a client can tell; with the body that came."""
+        """Read an answer that a client can tell is not whole; with the body that came."""
         response = self.head(method)
         try:
             self.body(response)
