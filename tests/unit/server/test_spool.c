@@ -14,15 +14,16 @@
 
 #include "server/spool.h"
 
-/* An errno for the next call of each kind; 0: it is made. */
+/* An errno for the next call of each kind; 0: it is made. The names are those of large files: meson
+ * builds with _FILE_OFFSET_BITS=64. */
 static int open_fails, pwrite_fails, pread_fails, allocation_fails;
 
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t offset);
-ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset);
-ssize_t __real_pread(int fd, void *data, size_t len, off_t offset);
-ssize_t __wrap_pread(int fd, void *data, size_t len, off_t offset);
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+ssize_t __real_pwrite64(int fd, const void *data, size_t len, off_t offset);
+ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset);
+ssize_t __real_pread64(int fd, void *data, size_t len, off_t offset);
+ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset);
 void *__real_reallocarray(void *old, size_t count, size_t size);
 void *__wrap_reallocarray(void *old, size_t count, size_t size);
 
@@ -33,23 +34,23 @@ static int fails(int *code)
     return errno != 0;
 }
 
-int __wrap_open(const char *path, int flags, ...)
+int __wrap_open64(const char *path, int flags, ...)
 {
     va_list args;
     va_start(args, flags);
     mode_t mode = va_arg(args, mode_t);
     va_end(args);
-    return open_fails && fails(&open_fails) ? -1 : __real_open(path, flags, mode);
+    return open_fails && fails(&open_fails) ? -1 : __real_open64(path, flags, mode);
 }
 
-ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset)
+ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset)
 {
-    return pwrite_fails && fails(&pwrite_fails) ? -1 : __real_pwrite(fd, data, len, offset);
+    return pwrite_fails && fails(&pwrite_fails) ? -1 : __real_pwrite64(fd, data, len, offset);
 }
 
-ssize_t __wrap_pread(int fd, void *data, size_t len, off_t offset)
+ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset)
 {
-    return pread_fails && fails(&pread_fails) ? -1 : __real_pread(fd, data, len, offset);
+    return pread_fails && fails(&pread_fails) ? -1 : __real_pread64(fd, data, len, offset);
 }
 
 void *__wrap_reallocarray(void *old, size_t count, size_t size)
