@@ -93,6 +93,7 @@ int connection_open(struct worker *worker, int fd, const struct address *peer, u
     connection->listener = (uint16_t)listener;
     connection->peer = *peer;
     connection->id = ++worker->connection_ids;
+    connection->forks = worker->forks;
     int result = loop_add(&worker->loop, &connection->watch,
                           LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
     if (result < 0) {
@@ -156,6 +157,18 @@ static void connection_drop_exchange(struct connection *connection)
     exchange_give_back(connection->worker, exchange);
 }
 
+/* A child that was forked while this connection was open may hold its socket for a moment more:
+ * then a close alone neither tells the client nor takes the socket out of the epoll set, whose
+ * events would come for a connection that is gone (epoll(7), questions and answers). */
+static void connection_leave_children(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    if (connection->forks == worker->forks || worker->forgotten)
+        return;
+    loop_remove(&worker->loop, &connection->watch);
+    stream_shutdown(&connection->stream);
+}
+
 void connection_close(struct connection *connection)
 {
     struct worker *worker = connection->worker;
@@ -165,6 +178,7 @@ void connection_close(struct connection *connection)
     connection_enter(connection, CONNECTION_CLOSED);
     list_unlink(&connection->dirty);
     list_unlink(&connection->again);
+    connection_leave_children(connection);
     stream_close(&connection->stream);
     list_unlink(&connection->node);
     list_append(&worker->closed, &connection->node);

@@ -67,6 +67,7 @@ struct connection {
     uint64_t request;      /* the number of the request that is read or served */
     uint64_t sent_request; /* the number of the last request that has bytes in `output` */
     uint32_t id;
+    uint32_t forks; /* worker.forks when it was opened */
     uint16_t listener;
     uint8_t state;    /* enum connection_state */
     bool readable;    /* the socket may have bytes: recv until it says no */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "event_loop/signals.h"
 #include "server/worker_state.h"
 #include "socket/kernel.h"
 #include "trace/recorder.h"
@@ -22,6 +23,8 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+    for (struct list *node = fork_workers.next; node != &fork_workers; node = node->next)
+        list_entry(node, struct worker, all)->forks++;
     pthread_mutex_unlock(&fork_lock);
 }
 
@@ -43,6 +46,8 @@ static void worker_forget(struct worker *worker)
     kernel_close(worker->loop.epoll_fd);
     kernel_close(worker->wakeup.watch.fd);
     worker->loop.epoll_fd = worker->wakeup.watch.fd = -1;
+    if (worker->config.handle_signals)
+        signals_remove(); /* SIGTERM ends the child, as its parent expects */
     worker->forgotten = true;
 }
 

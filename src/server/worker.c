@@ -265,8 +265,10 @@ static bool worker_accept(struct worker *worker, struct worker_listener *listene
         struct address peer;
         trace_subject(worker->connection_ids + 1, 0);
         int fd = listener_accept(listener->watch.fd, &peer);
-        if (fd == -EAGAIN)
+        if (fd == -EAGAIN) {
+            worker->descriptors_said = false; /* nobody waits: that occasion is over */
             return false;
+        }
         if (fd < 0 && accept_error_is_passing(-fd))
             continue;
         if (fd < 0) {
@@ -279,7 +281,6 @@ static bool worker_accept(struct worker *worker, struct worker_listener *listene
             worker_pause_accepting(worker, -result);
             return false;
         }
-        worker->descriptors_said = false;
     }
     return true;
 }

@@ -56,6 +56,7 @@ struct worker {
     bool handler_busy;           /* a handler is running: requests wait */
     _Atomic bool stop_asked;     /* written by worker_stop, read by the loop */
     bool stopping;
+    uint32_t forks; /* how often this process has forked since the worker was made */
     bool forgotten; /* this is a forked child: nothing here is ours */
     uint64_t stop_deadline_ms;
 

@@ -1,6 +1,8 @@
 """The command: what it says, what it refuses, and how it ends."""
 
+import ctypes
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -113,19 +115,16 @@ def test_a_port_in_use_names_who_has_it(folder):
     assert f"by process {os.getpid()}" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def drop_low_ports():
+    """In the child: no CAP_NET_BIND_SERVICE any more, prctl(2) PR_CAPBSET_DROP."""
+    ctypes.CDLL(None).prctl(24, 10, 0, 0, 0)
+
+
 def test_a_privileged_port_says_what_to_do(folder):
-    low = open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read().strip()
-    if int(low) <= 1:
+    low = int(pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if low <= 1:
         pytest.skip("this machine lets anybody have any port")
-    code = (
-        "import os, sys; os.setgid(65534); os.setuid(65534); "
-        "from zolal.cli import main; main(['x:y', '-b', '127.0.0.1:1'], prog_name='zolal')"
-    )
-    os.chmod(folder, 0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, timeout=60
-    )
+    done = run("site_app", "-b", "127.0.0.1:1", cwd=folder, preexec_fn=drop_low_ports)
     assert done.returncode == 3, done.stderr
     assert "Permission denied" in done.stderr and "below 1024" in done.stderr
 
