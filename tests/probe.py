@@ -27,6 +27,12 @@ def private_memory(pid):
     raise AssertionError("no Private_Dirty in smaps_rollup")
 
 
+def is_sanitized(pid):
+    """Does it run under AddressSanitizer, which keeps what is freed?"""
+    with open(f"/proc/{pid}/maps") as file:
+        return "libasan" in file.read()
+
+
 def cpu_seconds(pid):
     """User and system time it has used."""
     with open(f"/proc/{pid}/stat") as file:

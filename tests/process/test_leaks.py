@@ -6,7 +6,7 @@ import os
 
 import traffic
 from http_client import Client
-from probe import descriptors, private_memory
+from probe import descriptors, is_sanitized, private_memory
 
 SCALE = float(os.environ.get("ZOLAL_TEST_SCALE", "1"))
 REQUESTS = int(100_000 * SCALE)
@@ -40,4 +40,5 @@ def test_nothing_is_left_behind(serve):
                 traffic.round_of(server.address, kept)
         assert descriptors(server.pid, at_most=held) == held
         assert blocks(asking) - before < OBJECTS
-        assert private_memory(server.pid) - memory < MEMORY
+        # Under a sanitizer freed memory is kept for a while; its own report tells of leaks.
+        assert is_sanitized(server.pid) or private_memory(server.pid) - memory < MEMORY

@@ -248,6 +248,60 @@ def test_a_client_that_resets_while_the_application_works(serve_module, server):
     assert "Traceback" not in gated.stderr()
 
 
+def leave_in_stream(client):
+    client.send(request("/stream/3000000"))
+    client.head()
+
+
+def leave_in_file(client):
+    client.send(request("/file/3000000"))
+    client.head()
+
+
+def leave_in_body(client):
+    client.send(post("/upload", body=b"x" * 1000)[:-1])
+
+
+def leave_in_head(client):
+    client.send(request("/hello")[:-1])
+
+
+def leave_in_reading(client):
+    client.send(post("/slow-read", "Expect: 100-continue", body=b"x")[:-1])
+    client.interim()
+
+
+NEXT = {
+    "a request": (request("/hello"), 200),
+    "a malformed request": (b"nonsense\r\n\r\n", 400),
+    "a malformed field": (b"GET / HTTP/1.1\r\nHost: x\r\nbad field: x\r\n\r\n", 400),
+    "a malformed body": (post("/upload", "Transfer-Encoding: chunked", body=b"x\r\n"), 400),
+    "a failing application": (request("/fails"), 500),
+}
+
+
+@pytest.mark.parametrize("then", NEXT)
+@pytest.mark.parametrize(
+    "leave",
+    [leave_in_stream, leave_in_file, leave_in_body, leave_in_head, leave_in_reading],
+)
+def test_nothing_of_a_client_that_left_meets_the_next(serve, leave, then):
+    """What a connection used is used again by the next one."""
+    server = serve("robust_app:application")
+    held = descriptors(server.pid)
+    for _ in range(3):
+        with Client(server.address, receive_buffer=4096) as client:
+            leave(client)
+            client.reset()
+        descriptors(server.pid, at_most=held)
+        data, status = NEXT[then]
+        for _ in range(2):
+            with Client(server.address) as client:
+                client.send(data)
+                assert client.response().status == status
+    assert_it_serves(server)
+
+
 # ---- a reader slower than the writer
 
 
