@@ -17,6 +17,7 @@ struct server {
     PyThreadState *thread;
     PyObject *failure;
     PyObject *spare_responder; /* one kept for the next request */
+    bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;
     bool is_running;
 };

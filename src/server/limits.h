@@ -14,7 +14,7 @@
     X(request_fields, 100, "field lines of a request")                                             \
     X(request_field_size, 8190, "bytes of a field line, without its end")                          \
     X(request_head, 65536, "bytes of a request head")                                              \
-    X(request_body, 0, "bytes of a request body; 0: no limit")                                     \
+    X(request_body, 1073741824, "bytes of a request body; 0: no limit")                            \
     X(chunk_extensions, 4096, "bytes of chunk extensions in a body")                               \
     X(trailers, 8190, "bytes of a trailer section")                                                \
     X(body_memory, 65536, "bytes of a request body kept in memory; more goes to a temporary file") \

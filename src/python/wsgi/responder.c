@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "python/calls.h"
 #include "python/server_type.h"
 #include "python/wsgi/file_wrapper.h"
@@ -9,6 +10,9 @@
 #include "python/wsgi/response_fields.h"
 #include <structmember.h>
 #include "trace/recorder.h"
+
+/* A reply may wait for a close() that takes no longer, to leave together with others. */
+#define CLOSE_QUICK_NS 100000
 
 /* What a step of the answer came to. */
 enum step {
@@ -157,7 +161,9 @@ static void responder_close(struct responder *responder)
         bool traced = responder->server->python_calls;
         if (traced)
             calls_enter(state, TRACE_PYTHON_CLOSE, close);
+        uint64_t begin_ns = clock_monotonic_ns();
         PyObject *returned = PyObject_CallNoArgs(close);
+        responder->server->close_is_slow = clock_monotonic_ns() - begin_ns > CLOSE_QUICK_NS;
         if (traced)
             trace_python_leave(TRACE_PYTHON_CLOSE, returned == NULL);
         if (!returned)
@@ -337,8 +343,8 @@ static void responder_finish(struct responder *responder)
         responder_log(responder, "the application sent less than its Content-Length: the "
                                  "connection is closed");
     exchange_finish(exchange);
-    if (responder->result && !responder->is_list)
-        exchange_flush(exchange); /* close() may take its time */
+    if (responder->server->close_is_slow)
+        exchange_flush(exchange); /* the client does not wait for close() */
     responder_release(responder);
 }
 
