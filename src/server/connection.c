@@ -72,42 +72,69 @@ static void connection_enter_idle(struct connection *connection)
         buffer_release(&connection->kept);
 }
 
-static void connection_on_ready(struct loop_watch *watch, uint32_t ready);
-
-int connection_open(struct worker *worker, int fd, const struct address *peer, unsigned listener)
+/* A connection without a stream, in state NEW; NULL without memory. */
+static struct connection *connection_new(struct worker *worker, const struct address *peer)
 {
     struct connection *connection = memory_new(sizeof(*connection));
-    if (!connection) {
-        kernel_close(fd);
-        return -ENOMEM;
-    }
-    stream_init_socket(&connection->stream, fd);
+    if (!connection)
+        return NULL;
     connection->worker = worker;
-    connection->watch = (struct loop_watch){.fd = fd, .on_ready = connection_on_ready};
+    connection->watch = (struct loop_watch){.fd = -1, .on_ready = connection_on_ready};
     list_init(&connection->node);
     list_init(&connection->dirty);
     list_init(&connection->again);
     timer_init(&connection->timer);
     buffer_init(&connection->kept,
                 (size_t)worker->config.limits.request_head + WORKER_RECEIVE_SIZE);
-    connection->listener = (uint16_t)listener;
     connection->peer = *peer;
     connection->id = ++worker->connection_ids;
     connection->forks = worker->forks;
-    int result = loop_add(&worker->loop, &connection->watch,
-                          LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
-    if (result < 0) {
-        stream_close(&connection->stream);
-        memory_free(connection);
-        return result;
-    }
+    return connection;
+}
+
+/* Its stream is there: count it and wait for its first request. */
+static void connection_begin(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
     list_append(&worker->connections, &connection->node);
     worker->connection_count++;
     connection_enter_idle(connection);
+}
+
+int connection_open(struct worker *worker, int fd, const struct address *peer, unsigned listener)
+{
+    struct connection *connection = connection_new(worker, peer);
+    if (!connection) {
+        kernel_close(fd);
+        return -ENOMEM;
+    }
+    stream_init_socket(&connection->socket, fd);
+    connection->stream = &connection->socket;
+    connection->watch.fd = fd;
+    connection->listener = (uint16_t)listener;
+    int result = loop_add(&worker->loop, &connection->watch,
+                          LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
+    if (result < 0) {
+        stream_close(connection->stream);
+        memory_free(connection);
+        return result;
+    }
+    connection_begin(connection);
     /* With TCP_DEFER_ACCEPT the request is here already, tcp(7). */
     connection->readable = true;
     connection_advance(connection);
     return 0;
+}
+
+struct connection *connection_open_stream(struct worker *worker, struct stream *stream,
+                                          const struct address *peer)
+{
+    struct connection *connection = connection_new(worker, peer);
+    if (!connection)
+        return NULL;
+    connection->stream = stream;
+    connection_begin(connection);
+    return connection;
 }
 
 struct output *connection_output(struct connection *connection)
@@ -166,7 +193,8 @@ static void connection_leave_children(struct connection *connection)
     if (connection->forks == worker->forks || worker->forgotten)
         return;
     loop_remove(&worker->loop, &connection->watch);
-    stream_shutdown(&connection->stream);
+    if (!connection->cut) /* an orderly end would make a cut answer look whole */
+        stream_shutdown(connection->stream);
 }
 
 void connection_close(struct connection *connection)
@@ -179,7 +207,10 @@ void connection_close(struct connection *connection)
     list_unlink(&connection->dirty);
     list_unlink(&connection->again);
     connection_leave_children(connection);
-    stream_close(&connection->stream);
+    if (connection->cut)
+        stream_reset(connection->stream);
+    else
+        stream_close(connection->stream);
     list_unlink(&connection->node);
     list_append(&worker->closed, &connection->node);
     worker->connection_count--;
@@ -242,7 +273,7 @@ static ssize_t connection_receive(struct connection *connection)
         return -1;
     }
     trace_subject(connection->id, connection->request);
-    ssize_t n = stream_recv(&connection->stream, room, len);
+    ssize_t n = stream_recv(connection->stream, room, len);
     if (n == -EAGAIN || n == -EINTR) {
         connection->readable = n == -EINTR;
         return 0;
@@ -321,13 +352,11 @@ void connection_refuse(struct connection *connection, enum http_refusal refusal)
 static void connection_end(struct connection *connection)
 {
     if (connection->cut) {
-        struct linger reset = {.l_onoff = 1, .l_linger = 0};
-        kernel_setsockopt(connection->stream.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
         connection_close(connection);
         return;
     }
     bool may_send = connection->unread || connection->input.len > 0 || connection->readable;
-    if (connection->peer_ended || !may_send || stream_shutdown(&connection->stream) < 0) {
+    if (connection->peer_ended || !may_send || stream_shutdown(connection->stream) < 0) {
         connection_close(connection);
         return;
     }
@@ -381,7 +410,7 @@ int connection_flush(struct connection *connection)
         return connection->state == CONNECTION_CLOSED ? -EPIPE : 0;
     }
     trace_subject(connection->id, connection->sent_request);
-    ssize_t sent = output_send(output, &connection->stream);
+    ssize_t sent = output_send(output, connection->stream);
     if (sent < 0) {
         connection_close(connection);
         return -EPIPE;
@@ -630,7 +659,7 @@ void connection_advance(struct connection *connection)
         connection_close(connection);
 }
 
-static void connection_on_ready(struct loop_watch *watch, uint32_t ready)
+void connection_on_ready(struct loop_watch *watch, uint32_t ready)
 {
     struct connection *connection = list_entry(watch, struct connection, watch);
     if (connection->state == CONNECTION_CLOSED)

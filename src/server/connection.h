@@ -54,7 +54,8 @@ enum patience {
  * exist only while they are needed: an idle connection is this struct and nothing else. */
 struct connection {
     struct loop_watch watch;
-    struct stream stream;
+    struct stream *stream; /* `socket`, or one that somebody else feeds */
+    struct stream socket;
     struct worker *worker;
     struct list node;  /* worker.connections, or worker.closed once closed */
     struct list dirty; /* worker.dirty: has output to flush at the end of the turn */
@@ -83,6 +84,15 @@ struct connection {
 /* Serve the connected socket `fd`, accepted from `listener`. The connection belongs to the worker
  * and frees itself. Owns `fd`, also on failure: 0 or -errno. */
 int connection_open(struct worker *worker, int fd, const struct address *peer, unsigned listener);
+
+/* Serve a stream that is not a socket: `connection_on_ready` says when there is something on it, no
+ * loop does. The stream must live until the worker has freed the connection. Returns NULL without
+ * memory. */
+struct connection *connection_open_stream(struct worker *worker, struct stream *stream,
+                                          const struct address *peer);
+
+/* Something is ready on the connection's stream: LOOP_... bits. */
+void connection_on_ready(struct loop_watch *watch, uint32_t ready);
 
 /* Do what can be done now: read, parse, call the handler, until it would have to wait. */
 void connection_advance(struct connection *connection);

@@ -34,8 +34,8 @@ static void worker_forget(struct worker *worker)
     for (struct list *node = worker->connections.next; node != &worker->connections;
          node = node->next) {
         struct connection *connection = list_entry(node, struct connection, node);
-        kernel_close(connection->stream.fd);
-        connection->stream.fd = connection->watch.fd = -1;
+        kernel_close(connection->watch.fd);
+        connection->socket.fd = connection->watch.fd = -1;
     }
     for (struct list *node = worker->listeners.next; node != &worker->listeners;
          node = node->next) {

@@ -470,6 +470,17 @@ static int worker_timeout(const struct worker *worker)
     return left < INT32_MAX ? (int)left : INT32_MAX;
 }
 
+void worker_serve(struct worker *worker)
+{
+    worker->second_known = false;
+    loop_dispatch(&worker->loop);
+    worker_run_again(worker);
+    worker_expire(worker);
+    worker_flush(worker);
+    if (!worker->handler_busy)
+        worker_free_closed(worker);
+}
+
 /* One turn: wait, serve, flush. Returns 0; -ECANCELED when after_wait said stop; -errno. */
 static int worker_turn(struct worker *worker)
 {
@@ -486,13 +497,7 @@ static int worker_turn(struct worker *worker)
         return result;
     if (!go_on)
         return -ECANCELED;
-    worker->second_known = false;
-    loop_dispatch(&worker->loop);
-    worker_run_again(worker);
-    worker_expire(worker);
-    worker_flush(worker);
-    if (!worker->handler_busy)
-        worker_free_closed(worker);
+    worker_serve(worker);
     return worker->forgotten ? -ECANCELED : 0;
 }
 

@@ -84,6 +84,9 @@ void worker_handle(struct worker *worker, struct connection *connection);
 void worker_handle_writable(struct worker *worker, struct connection *connection);
 void worker_handle_abort(struct worker *worker, struct exchange *exchange);
 
+/* The part of a turn that does not wait: serve what is ready, flush, free what is closed. */
+void worker_serve(struct worker *worker);
+
 /* Flush the replies that wait. */
 void worker_flush(struct worker *worker);
 

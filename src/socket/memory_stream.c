@@ -71,12 +71,19 @@ static void memory_close(struct stream *stream)
     ((struct memory_stream *)stream)->closed = true;
 }
 
+static void memory_reset(struct stream *stream)
+{
+    ((struct memory_stream *)stream)->was_reset = true;
+    memory_close(stream);
+}
+
 static const struct stream_operations memory_operations = {
     .recv = memory_recv,
     .send = memory_send,
     .sendfile = memory_sendfile,
     .shutdown = memory_shutdown,
     .close = memory_close,
+    .reset = memory_reset,
 };
 
 void memory_stream_init(struct memory_stream *memory, size_t max)

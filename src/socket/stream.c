@@ -30,12 +30,21 @@ static void socket_close(struct stream *stream)
     stream->fd = -1;
 }
 
+/* SO_LINGER with no time: close(2) resets, socket(7). */
+static void socket_reset(struct stream *stream)
+{
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    kernel_setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    socket_close(stream);
+}
+
 static const struct stream_operations socket_operations = {
     .recv = socket_recv,
     .send = socket_send,
     .sendfile = socket_sendfile,
     .shutdown = socket_shutdown,
     .close = socket_close,
+    .reset = socket_reset,
 };
 
 void stream_init_socket(struct stream *stream, int fd)

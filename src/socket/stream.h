@@ -25,6 +25,8 @@ struct stream_operations {
     int (*shutdown)(struct stream *stream);
     /* Close; the stream must not be used any more. */
     void (*close)(struct stream *stream);
+    /* Close such that the peer sees a reset: what it got is not whole. */
+    void (*reset)(struct stream *stream);
 };
 
 /* `fd` is -1 for a stream that is no descriptor. */
@@ -61,6 +63,11 @@ static inline void stream_close(struct stream *stream)
     stream->operations->close(stream);
 }
 
+static inline void stream_reset(struct stream *stream)
+{
+    stream->operations->reset(stream);
+}
+
 /* A stream in memory: what the peer sent is appended to `in`, what we send is found in `out`. A
  * recv of an empty `in` is -EAGAIN, or 0 once `in_ended`; `send_limit` bytes are taken by sends in
  * all, then -EAGAIN; `fail` (an errno) makes the next call fail. Allocations are made by buffer.h.
@@ -74,6 +81,7 @@ struct memory_stream {
     bool in_ended;
     bool out_ended;
     bool closed;
+    bool was_reset;
     int fail;
 };
 
