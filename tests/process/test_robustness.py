@@ -248,6 +248,24 @@ def test_a_client_that_resets_while_the_application_works(serve_module, server):
     assert "Traceback" not in gated.stderr()
 
 
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_a_client_that_leaves_its_pipeline_while_the_application_works(serve, leave, count):
+    """The first answer cannot be sent any more when the next request's turn has come."""
+    server = serve("body_app:application")
+    for _ in range(10):
+        with Client(server.address) as client, Gate() as gate:
+            client.send(request(f"/gated?{gate.path}") + request("/next") * (count - 1))
+            gate.arrival()
+            getattr(client, leave)()
+            # Only a call that took its time lets the server send before the next one.
+            time.sleep(0.01)
+            gate.open()
+            with Client(server.address) as other:
+                assert other.get("/next").status == 200
+    assert "Traceback" not in server.stderr()
+
+
 def leave_in_stream(client):
     client.send(request("/stream/3000000"))
     client.head()
