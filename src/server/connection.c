@@ -532,7 +532,6 @@ static bool connection_read_head(struct connection *connection)
         connection_close(connection);
         return false;
     }
-    exchange->id = 0; /* not begun: a refusal does not look at the last request's method */
     ssize_t len =
         request_head_parse(&exchange->head, &exchange->progress, connection->input, &head_limits);
     if (len < 0) {

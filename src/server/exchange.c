@@ -14,6 +14,26 @@
 /* Spares keep a small buffer for heads; larger ones are freed. */
 #define HEAD_KEPT_SPARE 4096
 
+/* Nothing of the last request is left: what a spare was must not be what it is. */
+static void exchange_reset(struct exchange *exchange)
+{
+    exchange->user = NULL;
+    exchange->id = 0; /* not begun */
+    exchange->progress = (struct request_head_progress){0};
+    exchange->head = (struct request_head){.fields = exchange->fields};
+    exchange->body = (struct slice){0};
+    exchange->chunked = (struct chunked_decoder){0};
+    exchange->body_to_come = exchange->body_arrived = 0;
+    exchange->body_state = BODY_WHOLE;
+    exchange->body_error = 0;
+    exchange->in_handler = exchange->kept = exchange->over = false;
+    exchange->head_sent = exchange->bodiless = exchange->awaits_room = false;
+    exchange->chunked_reply = exchange->delimited_by_close = false;
+    exchange->room = UINT64_MAX;
+    exchange->body_sent = 0;
+    exchange->status = 0;
+}
+
 struct exchange *exchange_take(struct connection *connection)
 {
     struct worker *worker = connection->worker;
@@ -32,10 +52,8 @@ struct exchange *exchange_take(struct connection *connection)
         buffer_init(&exchange->head_kept, (size_t)limits->request_head);
         spool_init(&exchange->spool, (size_t)limits->body_memory);
     }
+    exchange_reset(exchange);
     exchange->connection = connection;
-    exchange->progress = (struct request_head_progress){0};
-    exchange->head.fields = exchange->fields;
-    exchange->user = NULL;
     return exchange;
 }
 
@@ -74,19 +92,9 @@ void exchange_begin(struct exchange *exchange)
 {
     const struct request_head *head = &exchange->head;
     exchange->id = exchange->connection->request;
-    exchange->body = (struct slice){0};
-    exchange->chunked = (struct chunked_decoder){0};
     exchange->body_to_come = head->framing == HTTP_LENGTH ? head->content_length : 0;
-    exchange->body_arrived = 0;
     exchange->body_state = head->framing == HTTP_NO_BODY ? BODY_WHOLE : BODY_ARRIVING;
-    exchange->body_error = 0;
-    exchange->in_handler = exchange->kept = exchange->over = false;
-    exchange->head_sent = exchange->chunked_reply = exchange->delimited_by_close = false;
-    exchange->awaits_room = false;
     exchange->bodiless = head->method == HTTP_METHOD_HEAD;
-    exchange->room = UINT64_MAX;
-    exchange->body_sent = 0;
-    exchange->status = 0;
 }
 
 int exchange_keep_head(struct exchange *exchange)

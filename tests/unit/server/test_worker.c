@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "server/worker.h"
+#include "server/worker_state.h"
 #include "socket/listener.h"
 
 /* What fails: the call number `fault_at` (from 1) of the kinds in `fault_kinds`, with errno
@@ -498,6 +498,36 @@ static void test_a_kept_exchange_is_aborted_when_the_worker_ends(void **state)
     assert_int_equal(site.aborts, 1);
 }
 
+/* What an aborted exchange was does not meet the next connection, whose request is refused. */
+static void test_a_spare_exchange_is_as_new(void **state)
+{
+    struct worker_config config = {.limits = test_limits,
+                                   .handler = {on_request, on_writable, on_abort, &site},
+                                   .access_log_fd = -1,
+                                   .context = &site};
+    struct address peer;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    assert_int_equal(worker_new(&site.worker, &config, &err), 0);
+    site.aborts = 0;
+    site.kept = NULL;
+    for (int i = 0; i < 4; i++) {
+        struct memory_stream memory;
+        memory_stream_init(&memory, 10000);
+        struct slice request =
+            i % 2 == 0 ? SLICE("GET /keep HTTP/1.1\r\nHost: a\r\n\r\n") : SLICE("nonsense\r\n\r\n");
+        assert_int_equal(buffer_append(&memory.in, request), 0);
+        struct connection *connection = connection_open_stream(site.worker, &memory.stream, &peer);
+        connection_on_ready(&connection->watch, LOOP_READABLE);
+        connection_close(connection);
+        worker_serve(site.worker);
+        memory_stream_release(&memory);
+    }
+    assert_int_equal(site.aborts, 2);
+    worker_free(site.worker);
+}
+
 static const char *const fault_visits[] = {
     HELLO HELLO,
     "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
@@ -643,6 +673,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_incomplete_answer_does_not_look_whole, setup),
         cmocka_unit_test_setup(test_a_stream_waits_for_its_client, setup),
         cmocka_unit_test_setup(test_a_kept_exchange_is_aborted_when_the_worker_ends, setup),
+        cmocka_unit_test_setup(test_a_spare_exchange_is_as_new, setup),
         cmocka_unit_test_setup(test_every_allocation_fails_once, setup),
         cmocka_unit_test_setup(test_every_system_call_fails_once, setup),
         cmocka_unit_test_setup(test_running_out_of_descriptors_passes, setup),
