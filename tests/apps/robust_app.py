@@ -158,6 +158,21 @@ def has_ended(pid):
     return False
 
 
+def fork_and_end(environ, argument):
+    """Children that get SIGTERM before they have run; answers with the number of those it ended."""
+    ended = 0
+    for _ in range(int(argument)):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(CHILD_LIFE)
+            os._exit(0)
+        os.kill(pid, signal.SIGTERM)
+        if not has_ended(pid):
+            break
+        ended += 1
+    return [b"%d" % ended]
+
+
 def run_subprocess(environ, argument):
     done = subprocess.run(["echo", "from a child"], capture_output=True, check=True)
     return [done.stdout]

@@ -590,6 +590,12 @@ def test_a_child_can_be_ended_by_a_signal(forking, kind, number):
     assert_it_serves(forking)
 
 
+def test_a_child_can_be_ended_before_it_has_run(forking):
+    """The signal may come while the child still has its parent's handlers: it may not be lost."""
+    assert ask(forking, "/fork-and-end/300") == 300
+    assert_it_serves(forking)
+
+
 def sockets(pid):
     found = set()
     for name in os.listdir(f"/proc/{pid}/fd"):
