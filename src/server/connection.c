@@ -348,6 +348,13 @@ void connection_refuse(struct connection *connection, enum http_refusal refusal)
     connection_flush(connection);
 }
 
+/* Come back to it in the next turn. */
+static void connection_again(struct connection *connection)
+{
+    if (!list_is_linked(&connection->again))
+        list_append(&connection->worker->again, &connection->again);
+}
+
 /* Everything is sent and nothing more is served. */
 static void connection_end(struct connection *connection)
 {
@@ -366,14 +373,8 @@ static void connection_end(struct connection *connection)
     buffer_consume(&connection->kept, buffer_len(&connection->kept));
     connection_enter(connection, CONNECTION_LINGER);
     connection->sent_request = 0; /* counts what is thrown away from here on */
-    connection_advance(connection);
-}
-
-/* Come back to it in the next turn. */
-static void connection_again(struct connection *connection)
-{
-    if (!list_is_linked(&connection->again))
-        list_append(&connection->worker->again, &connection->again);
+    /* Not now: this may be a flush before a call whose request lies in the receive buffer. */
+    connection_again(connection);
 }
 
 /* Does a handler that kept the exchange wait for the room that there is now? */

@@ -2,30 +2,48 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "event_loop/signals.h"
 #include "server/worker_state.h"
 #include "socket/kernel.h"
 #include "trace/recorder.h"
 
-/* pthread_atfork(3) hands nothing to its handlers, so the workers of a process are listed here: the
- * one mutable global of this layer. The lock is held across fork, so that the child finds the list
+/* pthread_atfork(3) hands nothing to its handlers, so the workers of a process are listed here,
+ * the mutable globals of this layer. The lock is held across fork, so that the child finds the list
  * whole. */
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list fork_workers = {&fork_workers, &fork_workers};
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static int fork_result;
+/* What the forking thread had blocked; guarded by fork_lock. */
+static sigset_t fork_mask;
 
+/* A SIGTERM that reaches the child before fork_child has run would be taken by its parent's handler
+ * and be lost: it stays pending until the child's own actions are in place. */
 static void fork_prepare(void)
 {
+    sigset_t stops;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGINT);
     pthread_mutex_lock(&fork_lock);
+    pthread_sigmask(SIG_BLOCK, &stops, &fork_mask);
+}
+
+/* The last act of both sides. */
+static void fork_end(void)
+{
+    sigset_t mask = fork_mask;
+    pthread_mutex_unlock(&fork_lock);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 static void fork_parent(void)
 {
     for (struct list *node = fork_workers.next; node != &fork_workers; node = node->next)
         list_entry(node, struct worker, all)->forks++;
-    pthread_mutex_unlock(&fork_lock);
+    fork_end();
 }
 
 /* Close the child's copies only: no shutdown, no epoll_ctl, which would reach the parent's. */
@@ -56,7 +74,7 @@ static void fork_child(void)
     recorder_forget();
     for (struct list *node = fork_workers.next; node != &fork_workers; node = node->next)
         worker_forget(list_entry(node, struct worker, all));
-    pthread_mutex_unlock(&fork_lock);
+    fork_end();
 }
 
 static void fork_register(void)

@@ -289,7 +289,8 @@ static void worker_on_connection(struct loop_watch *watch, uint32_t ready)
 {
     struct worker_listener *listener = list_entry(watch, struct worker_listener, watch);
     (void)ready;
-    worker_accept(listener->worker, listener, ACCEPT_BATCH);
+    if (!listener->worker->forgotten)
+        worker_accept(listener->worker, listener, ACCEPT_BATCH);
 }
 
 int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err)
@@ -358,7 +359,6 @@ static void worker_handler_returned(struct worker *worker, struct exchange *exch
 static void worker_call(struct worker *worker, struct exchange *exchange,
                         void (*call)(void *context, struct exchange *exchange))
 {
-    worker_flush_before_call(worker);
     uint64_t begin = clock_ticks();
     worker->handler_busy = true;
     worker->borrower = exchange->connection;
@@ -383,6 +383,9 @@ void worker_handle(struct worker *worker, struct connection *connection)
         list_append(&worker->ready, &connection->again);
         return;
     }
+    worker_flush_before_call(worker);
+    if (connection->state == CONNECTION_CLOSED)
+        return; /* its last answer could not be sent */
     connection_enter(connection, CONNECTION_RUN);
     trace_request_begin(exchange->head.method_text, exchange->head.target);
     if (worker->access_log.fd >= 0)
@@ -398,7 +401,9 @@ void worker_handle_writable(struct worker *worker, struct connection *connection
         list_append(&worker->ready, &connection->again);
         return;
     }
-    worker_call(worker, connection->exchange, worker->config.handler.on_writable);
+    worker_flush_before_call(worker);
+    if (connection->state != CONNECTION_CLOSED)
+        worker_call(worker, connection->exchange, worker->config.handler.on_writable);
 }
 
 void worker_handle_abort(struct worker *worker, struct exchange *exchange)
