@@ -213,13 +213,13 @@ static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
 
 /* Copy the chunk in one go between two looks at its head: when those agree, the slots with the
  * right sequence numbers were not touched in between. */
-static void reader_look(struct reader *reader, uint32_t i)
+static void reader_look(struct reader *reader, uint32_t i, uint64_t newest)
 {
     struct reader_chunk *chunk = &reader->chunks[i];
     struct recording_chunk head, again;
     uint64_t offset = reader->header.chunks_offset + (uint64_t)i * RECORDING_CHUNK_SIZE;
     if (!read_exactly(reader->fd, &head, sizeof(head), offset) || head.order == 0 ||
-        head.generation == 0)
+        head.order > newest || head.generation == 0)
         return;
     if (head.order == chunk->order && chunk->slot >= RECORDING_CHUNK_SLOTS)
         return;
@@ -256,13 +256,16 @@ static void reader_refill(struct reader *reader)
     reader->item_next = reader->item_count = 0;
     if (!reader_read_header(reader, &header))
         return;
-    /* The state is taken before the slots: once it is ENDED, what is read now is all there is. */
+    /* The state is taken before the slots: once it is ENDED, what is read now is all there is.
+     * A chunk that is taken from here on waits: its thread may have written more in the one before
+     * it, after that was looked at, and a thread's events come in their order. */
     for (uint32_t i = 0; i < reader->header.chunks; i++)
-        reader_look(reader, i);
+        reader_look(reader, i, header.next_chunk);
     reader->header.state = header.state;
     reader->header.names_used = header.names_used;
     reader->header.dropped = header.dropped;
-    qsort(reader->items, reader->item_count, sizeof(struct reader_item), item_compare);
+    if (reader->item_count > 1)
+        qsort(reader->items, reader->item_count, sizeof(struct reader_item), item_compare);
 }
 
 int reader_next(struct reader *reader, struct reader_event *event)
