@@ -57,8 +57,10 @@ static int listener_bind(int fd, const struct address *addr, int unix_mode)
     }
     /* Before listen nobody can connect, so there is no moment of wider permissions. */
     if (result == 0 && unix_mode > 0 && address_has_file(addr) &&
-        chmod(addr->un.sun_path, (mode_t)unix_mode) < 0)
+        chmod(addr->un.sun_path, (mode_t)unix_mode) < 0) {
         result = -errno;
+        unlink(addr->un.sun_path);
+    }
     return result;
 }
 
