@@ -19,6 +19,7 @@ class Server:
         handle_signals: bool = False,
         python_calls: bool = False,
         on_message: Callable[[str], object] | None = None,
+        header_map: str = "drop",
     ) -> None:
         """`python_calls`: record the calls between server and application with file and line.
         `on_message`: a line for the operator. ValueError names a limit that does not exist."""
@@ -39,6 +40,9 @@ class Server:
     def run(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
         """Serve `application` in this thread until stop(), a signal (handle_signals), or an
         exception from a Python signal handler, which is raised here. May be called once."""
+
+    def early_hints(self, headers: list[tuple[str, str]]) -> None:
+        """wsgi.early_hints: send 103 (RFC 8297) for the request that is being answered."""
 
     def stop(self) -> None:
         """Ask run() to end; from any thread."""

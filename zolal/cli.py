@@ -83,6 +83,17 @@ LIMITS = (
         help="Seconds between pieces of a body; 0: for ever.",
     ),
     Limit(
+        "chunk_extensions",
+        "--limit-chunk-extensions",
+        help="Most bytes of chunk extensions in a body.",
+    ),
+    Limit("trailers", "--limit-trailers", help="Most bytes of the trailers of a chunked body."),
+    Limit(
+        "body_rate",
+        "--body-rate",
+        help="Least bytes a second of a body that takes longer than --body-timeout; 0: any.",
+    ),
+    Limit(
         "send_ms",
         "--send-timeout",
         seconds=True,
@@ -223,6 +234,13 @@ def print_version(context: click.Context, _parameter: click.Parameter, wanted: b
     "--access-logfile", metavar="FILE", help="Write a line for each request; - is standard output."
 )
 @click.option(
+    "--header-map",
+    type=click.Choice(["drop", "refuse", "dangerous"]),
+    default="drop",
+    show_default=True,
+    help="What to do with header names that have an underscore.",
+)
+@click.option(
     "--xray", is_flag=True, help="Print each request's journey: kernel calls under Python calls."
 )
 @click.option("--no-recorder", is_flag=True, help="Do not record kernel calls.")
@@ -243,6 +261,7 @@ def main(
     backlog: int,
     app_dir: str | None,
     access_logfile: str | None,
+    header_map: str,
     xray: bool,
     no_recorder: bool,
     threads: int,
@@ -258,10 +277,11 @@ def main(
         application,
         bind or ("127.0.0.1:8000",),
         backlog,
-        access_logfile,
         xray,
         not no_recorder,
-        collect_limits(limits),
+        access_log_fd=open_access_log(access_logfile),
+        limits=collect_limits(limits),
+        header_map=header_map,
     )
 
 
@@ -288,22 +308,14 @@ def serve(
     target: str,
     bind: tuple[str, ...],
     backlog: int,
-    access_logfile: str | None,
     xray: bool,
     record: bool,
-    limits: dict[str, int],
+    **options: Any,
 ) -> None:
     """Listen first, since a port in use is known at once; then load the application; then run."""
     path = start_recording(xray) if record else ""
-    access_log = open_access_log(access_logfile)
     try:
-        server = _zolal.Server(
-            access_log_fd=access_log,
-            limits=limits,
-            handle_signals=True,
-            python_calls=xray,
-            on_message=say,
-        )
+        server = _zolal.Server(handle_signals=True, python_calls=xray, on_message=say, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     printer = None

@@ -42,6 +42,7 @@
     X(HTTP_EXPECTATION_FAILED, 417, "unknown expectation", "RFC 9110 10.1.1")                   \
     X(HTTP_METHOD_NOT_IMPLEMENTED, 501, "method not implemented", "RFC 9110 9.3.6")             \
     X(HTTP_INCOMPLETE_REQUEST, 400, "request not complete", "RFC 9112 8")                       \
+    X(HTTP_AMBIGUOUS_FIELD_NAME, 400, "underscore in a field name", "RFC 3875 4.1.18")          \
     X(HTTP_REQUEST_TIMEOUT, 408, "request not complete in time", "RFC 9110 15.5.9")             \
     X(HTTP_CANNOT_STORE_BODY, 500, "cannot store the request body", "RFC 9110 15.6.1")          \
     X(HTTP_INTERNAL_ERROR, 500, "internal server error", "RFC 9110 15.6.1")                     \

@@ -90,22 +90,43 @@ static int server_set_limits(struct limits *limits, PyObject *dict)
     return 0;
 }
 
+/* "drop", "refuse" or "dangerous". */
+static int server_header_map(const char *text, enum header_map *header_map)
+{
+    static const char *const names[] = {[HEADER_MAP_DROP] = "drop",
+                                        [HEADER_MAP_REFUSE] = "refuse",
+                                        [HEADER_MAP_DANGEROUS] = "dangerous"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *header_map = (enum header_map)i;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "header_map is drop, refuse or dangerous, not %s", text);
+    return -1;
+}
+
 static int server_init(struct server *server, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"access_log_fd", "limits",     "handle_signals",
-                            "python_calls",  "on_message", NULL};
+    static char *names[] = {
+        "access_log_fd", "limits", "handle_signals", "python_calls", "on_message",
+        "header_map",    NULL};
     PyObject *limits = NULL, *on_message = NULL;
+    const char *header_map_text = "drop";
+    enum header_map header_map;
     int access_log_fd = -1, handle_signals = 0, python_calls = 0;
     struct worker_config config = {0};
     struct error err = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppO:Server", names, &access_log_fd,
-                                     &limits, &handle_signals, &python_calls, &on_message))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOs:Server", names, &access_log_fd,
+                                     &limits, &handle_signals, &python_calls, &on_message,
+                                     &header_map_text))
         return -1;
     if (server->worker) {
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
     }
-    if (server_set_limits(&config.limits, limits) < 0)
+    if (server_set_limits(&config.limits, limits) < 0 ||
+        server_header_map(header_map_text, &header_map) < 0)
         return -1;
     server->state = state_of_type(Py_TYPE(server));
     server->on_message = Py_XNewRef(on_message);
@@ -117,8 +138,7 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
     config.after_wait = server_after_wait;
     config.on_message = server_on_message;
     config.context = server;
-    if (environ_cache_init(&server->environs, server->state) < 0)
-        return -1;
+    environ_cache_init(&server->environs, header_map);
     if (worker_new(&server->worker, &config, &err) < 0) {
         server_raise(&err);
         return -1;
@@ -156,7 +176,12 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
     int fd = listener_open(&addr, &options, &err);
     if (fd < 0)
         return server_raise(&err);
-    if (environ_cache_add_listener(&server->environs, server->state, &addr) < 0) {
+    PyObject *early_hints = PyObject_GetAttrString((PyObject *)server, "early_hints");
+    int added = early_hints ? environ_cache_add_listener(&server->environs, server->state, &addr,
+                                                         early_hints)
+                            : -1;
+    Py_XDECREF(early_hints);
+    if (added < 0) {
         listener_close(fd, &addr);
         return NULL;
     }
@@ -251,6 +276,8 @@ static PyMethodDef server_methods[] = {
      "unix_mode=0)\n--\n\nListen; returns the address as it came to be."},
     {"run", (PyCFunction)server_run, METH_O,
      "run($self, application, /)\n--\n\nServe a WSGI application until stop()."},
+    {"early_hints", responder_early_hints, METH_O,
+     "early_hints($self, headers, /)\n--\n\nwsgi.early_hints: send 103 with these headers."},
     {"stop", (PyCFunction)server_stop, METH_NOARGS,
      "stop($self)\n--\n\nAsk run() to end; from any thread."},
     {"close", (PyCFunction)server_close, METH_NOARGS,
@@ -259,9 +286,9 @@ static PyMethodDef server_methods[] = {
 };
 
 static PyType_Slot server_slots[] = {
-    {Py_tp_doc,
-     "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
-     "python_calls=False, on_message=None)\n--\n\nA worker that serves a WSGI application."},
+    {Py_tp_doc, "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
+                "python_calls=False, on_message=None, header_map='drop')\n--\n\nA worker that "
+                "serves a WSGI application."},
     {Py_tp_init, server_init},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_dealloc, server_dealloc},

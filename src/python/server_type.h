@@ -6,6 +6,8 @@
 #include "python/wsgi/environ.h"
 #include "server/worker.h"
 
+struct responder;
+
 /* `thread`: the thread state while the GIL is released around a wait, else NULL. `failure`: what a
  * Python signal handler raised during a wait, to be raised by run(). */
 struct server {
@@ -16,6 +18,7 @@ struct server {
     struct environ_cache environs;
     PyThreadState *thread;
     PyObject *failure;
+    struct responder *current; /* whose application code runs now; NULL: none */
     PyObject *spare_responder; /* one kept for the next request */
     bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;

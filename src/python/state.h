@@ -32,6 +32,7 @@
     X(WSGI_MULTITHREAD, "wsgi.multithread")           \
     X(WSGI_MULTIPROCESS, "wsgi.multiprocess")         \
     X(WSGI_RUN_ONCE, "wsgi.run_once")                 \
+    X(WSGI_EARLY_HINTS, "wsgi.early_hints")           \
     X(WSGI_FILE_WRAPPER, "wsgi.file_wrapper")         \
     X(EMPTY, "")                                      \
     X(HTTP_1_0, "HTTP/1.0")                           \

@@ -46,6 +46,8 @@ static void connection_start_patience(struct connection *connection)
     struct worker *worker = connection->worker;
     enum patience patience =
         connection->blocked ? PATIENCE_SEND : connection_states[connection->state].patience;
+    if (patience == PATIENCE_KEEP_ALIVE && !connection->has_asked)
+        patience = PATIENCE_HEAD; /* a client that has connected and says nothing */
     if (patience == PATIENCE_NONE)
         timer_stop(&connection->timer);
     else
@@ -482,6 +484,7 @@ static bool connection_begin_body(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
     uint64_t most = connection->worker->config.limits.request_body;
+    connection->has_asked = true;
     exchange_begin(exchange);
     if (most > 0 && exchange->body_to_come > most) {
         connection_refuse(connection, HTTP_BODY_TOO_LARGE);
@@ -571,7 +574,13 @@ static bool connection_read_body(struct connection *connection)
         return false;
     }
     connection_consume(connection, connection->input.len - input.len);
-    return exchange->body_state == BODY_WHOLE ? connection_run(connection) : true;
+    if (exchange->body_state == BODY_WHOLE)
+        return connection_run(connection);
+    if (exchange_body_is_too_slow(exchange)) {
+        connection_refuse(connection, HTTP_REQUEST_TIMEOUT);
+        return false;
+    }
+    return true;
 }
 
 void connection_read_ahead(struct connection *connection)
@@ -594,6 +603,8 @@ void connection_read_ahead(struct connection *connection)
             connection->last = connection->unread = true;
         }
         connection_consume(connection, connection->input.len - input.len);
+        if (exchange->body_state == BODY_ASKED && exchange_body_is_too_slow(exchange))
+            exchange_fail_body(exchange, -ETIMEDOUT);
     }
 }
 

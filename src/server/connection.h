@@ -72,6 +72,7 @@ struct connection {
     uint16_t listener;
     uint8_t state;    /* enum connection_state */
     bool readable;    /* the socket may have bytes: recv until it says no */
+    bool has_asked;   /* a request of it was read */
     bool peer_ending; /* the loop has said that the peer's end is on its way */
     bool peer_ended;  /* recv has returned 0 */
     bool unread;      /* the client may still be sending what nobody will read */

@@ -95,6 +95,7 @@ void exchange_begin(struct exchange *exchange)
     exchange->body_to_come = head->framing == HTTP_LENGTH ? head->content_length : 0;
     exchange->body_state = head->framing == HTTP_NO_BODY ? BODY_WHOLE : BODY_ARRIVING;
     exchange->bodiless = head->method == HTTP_METHOD_HEAD;
+    exchange->body_began_ms = exchange->connection->worker->loop.now_ms;
 }
 
 int exchange_keep_head(struct exchange *exchange)
@@ -117,6 +118,18 @@ int exchange_keep_body(struct exchange *exchange)
     if (result == 0)
         exchange->body = (struct slice){0};
     return result;
+}
+
+bool exchange_body_is_too_slow(const struct exchange *exchange)
+{
+    const struct worker *worker = exchange->connection->worker;
+    const struct limits *limits = &worker->config.limits;
+    uint64_t passed_ms = worker->loop.now_ms - exchange->body_began_ms;
+    if (limits->body_rate == 0 || passed_ms <= limits->body_ms)
+        return false;
+    return exchange->body_arrived / passed_ms < limits->body_rate / 1000 ||
+           (exchange->body_arrived < UINT64_MAX / 1000 &&
+            exchange->body_arrived * 1000 / passed_ms < limits->body_rate);
 }
 
 void exchange_fail_body(struct exchange *exchange, int error)
@@ -370,6 +383,23 @@ int exchange_send_head(struct exchange *exchange, int status, struct slice reaso
     exchange->head_sent = true;
     exchange->connection->sent_request = exchange->id;
     return 0;
+}
+
+int exchange_send_early_hints(struct exchange *exchange, const struct http_field *fields,
+                              size_t count)
+{
+    if (!exchange->connection)
+        return -EPIPE;
+    if (exchange->head_sent || exchange->over || exchange->head.minor == 0)
+        return 0;
+    struct output *output = connection_output(exchange->connection);
+    int result = output ? output_copy(output, SLICE("HTTP/1.1 103 Early Hints\r\n")) : -ENOMEM;
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = output_field(output, fields[i].name, fields[i].value);
+    if (result < 0 || output_copy(output, SLICE("\r\n")) < 0)
+        return exchange_out_of_memory(exchange);
+    exchange->connection->sent_request = exchange->id;
+    return connection_flush(exchange->connection);
 }
 
 bool exchange_head_sent(const struct exchange *exchange)

@@ -82,6 +82,11 @@ int exchange_send_head(struct exchange *exchange, int status, struct slice reaso
                        const struct http_field *fields, size_t count,
                        const struct response_fields *facts, int64_t length);
 
+/* Send 103 (Early Hints) with these checked fields at once: RFC 8297. Nothing happens after the
+ * head, and for an HTTP/1.0 client, which knows no interim answers. Returns 0, -EPIPE, -ENOMEM. */
+int exchange_send_early_hints(struct exchange *exchange, const struct http_field *fields,
+                              size_t count);
+
 /* Has exchange_send_head been called? */
 bool exchange_head_sent(const struct exchange *exchange);
 

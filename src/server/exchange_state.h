@@ -37,10 +37,11 @@ struct exchange {
     struct slice body; /* bytes of the body in the connection's input, read before the spool's */
     struct spool spool;
     struct chunked_decoder chunked;
-    uint64_t body_to_come; /* bytes of a Content-Length that have not arrived */
-    uint64_t body_arrived; /* decoded bytes that have arrived */
-    uint8_t body_state;    /* enum body_state */
-    int body_error;        /* -errno, as exchange_read returns it */
+    uint64_t body_to_come;  /* bytes of a Content-Length that have not arrived */
+    uint64_t body_arrived;  /* decoded bytes that have arrived */
+    uint64_t body_began_ms; /* when waiting for it began */
+    uint8_t body_state;     /* enum body_state */
+    int body_error;         /* -errno, as exchange_read returns it */
 
     bool in_handler; /* on_request or on_writable is running */
     bool kept;       /* the handler has returned without finishing */
@@ -80,6 +81,10 @@ int exchange_keep_body(struct exchange *exchange);
  * HTTP_CANNOT_STORE_BODY included. body_state becomes BODY_WHOLE at the end. `in_place`: the bytes
  * may stay where they are when all of the body is there. */
 int exchange_feed_body(struct exchange *exchange, struct slice *input, bool in_place);
+
+/* Does the body come more slowly than limits.body_rate? Bursts are fine: it is the rate since
+ * waiting began, and nobody is asked before limits.body_ms. */
+bool exchange_body_is_too_slow(const struct exchange *exchange);
 
 /* The body will not become whole. */
 void exchange_fail_body(struct exchange *exchange, int error);

@@ -22,6 +22,8 @@
       "bytes of replies that may wait for a client before its next request is read")               \
     X(head_ms, 30000, "milliseconds for a request head, from its first byte; 0: for ever")         \
     X(body_ms, 30000, "milliseconds between two arrivals of a request body; 0: for ever")          \
+    X(body_rate, 240,                                                                              \
+      "bytes a second that a request body must come to, after body_ms; 0: any rate")               \
     X(send_ms, 60000, "milliseconds in which a client must take some of a reply; 0: for ever")     \
     X(keep_alive_ms, 75000, "milliseconds that an idle connection is kept; 0: for ever")           \
     X(linger_ms, 2000, "milliseconds to wait for a client's end after a last reply")               \

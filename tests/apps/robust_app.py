@@ -141,17 +141,20 @@ def end_child(environ, argument):
     ended = 0
     for pid in children:
         os.kill(pid, int(argument or signal.SIGKILL))
-        ended += has_ended(pid)
+        ended += has_ended(pid, argument)
     children.clear()
     return [b"%d" % ended]
 
 
-def has_ended(pid):
-    """Within a few seconds; then it is made to."""
+def has_ended(pid, number=None):
+    """Within a few seconds; then it is made to. SIGINT is sent again: CPython's handler forgets one
+    that comes before its own work after a fork is done (PyOS_AfterFork_Child)."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         if os.waitpid(pid, os.WNOHANG)[0]:
             return True
+        if number and int(number) == signal.SIGINT:
+            os.kill(pid, signal.SIGINT)
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

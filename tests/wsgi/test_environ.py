@@ -50,6 +50,7 @@ def test_the_whole_environ(server, client):
         "wsgi.url_scheme": "http",
         "wsgi.input": found["wsgi.input"],
         "wsgi.input_terminated": True,
+        "wsgi.early_hints": found["wsgi.early_hints"],
         "wsgi.errors": found["wsgi.errors"],
         "wsgi.multithread": False,
         "wsgi.multiprocess": False,

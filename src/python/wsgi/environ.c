@@ -7,11 +7,9 @@
 
 #define S(name) state->strings[STRING_##name]
 
-int environ_cache_init(struct environ_cache *cache, struct module_state *state)
+void environ_cache_init(struct environ_cache *cache, enum header_map header_map)
 {
-    (void)state;
-    memset(cache, 0, sizeof(*cache));
-    return 0;
+    *cache = (struct environ_cache){.header_map = header_map};
 }
 
 int environ_cache_traverse(struct environ_cache *cache, visitproc visit, void *arg)
@@ -97,7 +95,7 @@ failed:
 }
 
 int environ_cache_add_listener(struct environ_cache *cache, struct module_state *state,
-                               const struct address *addr)
+                               const struct address *addr, PyObject *early_hints)
 {
     size_t size = (cache->template_count + 1) * sizeof(PyObject *);
     PyObject **templates = PyMem_Realloc(cache->templates, size);
@@ -107,8 +105,10 @@ int environ_cache_add_listener(struct environ_cache *cache, struct module_state 
     }
     cache->templates = templates;
     PyObject *environ = environ_template(state, addr);
-    if (!environ)
+    if (!environ || PyDict_SetItem(environ, S(WSGI_EARLY_HINTS), early_hints) < 0) {
+        Py_XDECREF(environ);
         return -1;
+    }
     cache->templates[cache->template_count++] = environ;
     return 0;
 }
@@ -145,11 +145,25 @@ static PyObject *environ_key(struct module_state *state, struct slice name)
     return key;
 }
 
-/* A name with '_' would be taken for one with '-': X_Forwarded_For must not stand for
- * X-Forwarded-For. */
 static bool name_is_ambiguous(struct slice name)
 {
     return memchr(name.data, '_', name.len) != NULL;
+}
+
+bool environ_is_ambiguous(const struct environ_cache *cache, const struct request_head *head)
+{
+    if (cache->header_map != HEADER_MAP_REFUSE)
+        return false;
+    for (size_t i = 0; i < head->field_count; i++)
+        if (name_is_ambiguous(head->fields[i].name))
+            return true;
+    return false;
+}
+
+/* Is a field of this name kept from the application? */
+static bool environ_drops(const struct environ_cache *cache, struct slice name)
+{
+    return cache->header_map == HEADER_MAP_DROP && name_is_ambiguous(name);
 }
 
 static struct environ_field *environ_slot(struct environ_cache *cache, struct slice name)
@@ -174,7 +188,7 @@ static struct environ_field *environ_remember(struct environ_cache *cache,
     struct environ_field *field = environ_slot(cache, name);
     if (field->len == name.len && memcmp(field->name, name.data, name.len) == 0)
         return field;
-    PyObject *key = name_is_ambiguous(name) ? NULL : environ_key(state, name);
+    PyObject *key = environ_drops(cache, name) ? NULL : environ_key(state, name);
     if (!key && PyErr_Occurred())
         return NULL;
     Py_XSETREF(field->key, key);
@@ -206,10 +220,10 @@ static int environ_add(struct module_state *state, PyObject *environ, PyObject *
 }
 
 /* A name too long to be remembered. */
-static int environ_add_rare(struct module_state *state, PyObject *environ,
-                            const struct http_field *field)
+static int environ_add_rare(const struct environ_cache *cache, struct module_state *state,
+                            PyObject *environ, const struct http_field *field)
 {
-    if (name_is_ambiguous(field->name))
+    if (environ_drops(cache, field->name))
         return 0;
     PyObject *key = environ_key(state, field->name);
     PyObject *value = key ? latin1(field->value) : NULL;
@@ -223,7 +237,7 @@ static int environ_add_field(struct environ_cache *cache, struct module_state *s
                              PyObject *environ, const struct http_field *field)
 {
     if (field->name.len > ENVIRON_NAME_MAX)
-        return environ_add_rare(state, environ, field);
+        return environ_add_rare(cache, state, environ, field);
     struct environ_field *known = environ_remember(cache, state, field->name);
     if (!known)
         return -1;

@@ -27,7 +27,12 @@ struct environ_peer {
     PyObject *port;
 };
 
+/* What to do with a field whose name has an underscore, which the environ cannot tell from a
+ * hyphen: X_Forwarded_For must not stand for X-Forwarded-For. gunicorn's --header-map. */
+enum header_map { HEADER_MAP_DROP, HEADER_MAP_REFUSE, HEADER_MAP_DANGEROUS };
+
 struct environ_cache {
+    enum header_map header_map;
     PyObject **templates; /* dicts, one a listener */
     unsigned template_count;
     PyObject *last_path_bytes_text; /* the last PATH_INFO, when it was sent without '%' */
@@ -35,12 +40,16 @@ struct environ_cache {
     struct environ_peer peers[ENVIRON_PEERS];
 };
 
-/* Return 0, or -1 with an exception set. */
-int environ_cache_init(struct environ_cache *cache, struct module_state *state);
+void environ_cache_init(struct environ_cache *cache, enum header_map header_map);
+
+/* `early_hints`: the callable of wsgi.early_hints. Returns 0, or -1 with an exception set. */
 int environ_cache_add_listener(struct environ_cache *cache, struct module_state *state,
-                               const struct address *addr);
+                               const struct address *addr, PyObject *early_hints);
 int environ_cache_traverse(struct environ_cache *cache, visitproc visit, void *arg);
 void environ_cache_clear(struct environ_cache *cache);
+
+/* Must the request be refused for its field names (HEADER_MAP_REFUSE)? */
+bool environ_is_ambiguous(const struct environ_cache *cache, const struct request_head *head);
 
 /* The environ of the exchange's request, a new dict whose wsgi.input is empty, or NULL with an
  * exception set. */

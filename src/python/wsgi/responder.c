@@ -465,10 +465,34 @@ static PyObject *responder_environ(struct responder *responder)
     return environ;
 }
 
+PyObject *responder_early_hints(PyObject *object, PyObject *headers)
+{
+    struct responder *responder = ((struct server *)object)->current;
+    struct wsgi_head head = {0};
+    if (!responder || !responder->exchange) {
+        PyErr_SetString(PyExc_AssertionError, "wsgi.early_hints after the request has ended");
+        return NULL;
+    }
+    if (wsgi_head_set_hints(&head, headers) < 0)
+        return NULL;
+    int sent = exchange_send_early_hints(responder->exchange, head.fields, head.count);
+    wsgi_head_clear(&head);
+    if (sent < 0) {
+        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static void responder_on_request(void *context, struct exchange *exchange)
 {
     struct server *server = context;
+    if (environ_is_ambiguous(&server->environs, exchange_head(exchange))) {
+        exchange_refuse(exchange, HTTP_AMBIGUOUS_FIELD_NAME);
+        return;
+    }
     struct responder *responder = responder_new(server, exchange);
+    server->current = responder;
     PyObject *environ = responder ? responder_environ(responder) : NULL;
     if (!environ) {
         if (responder)
@@ -477,6 +501,7 @@ static void responder_on_request(void *context, struct exchange *exchange)
         exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
         if (responder)
             responder_release(responder);
+        server->current = NULL;
         return;
     }
     responder->environ = environ;
@@ -490,16 +515,19 @@ static void responder_on_request(void *context, struct exchange *exchange)
         responder_begin(responder);
     else
         responder_fail(responder);
+    server->current = NULL;
 }
 
 static void responder_on_writable(void *context, struct exchange *exchange)
 {
     struct responder *responder = exchange_user(exchange);
-    (void)context;
+    struct server *server = context;
+    server->current = responder;
     if (responder->is_file)
         responder_finish(responder);
     else
         responder_pump(responder);
+    server->current = NULL;
 }
 
 static void responder_on_abort(void *context, struct exchange *exchange)

@@ -79,7 +79,8 @@ static int wsgi_head_add(struct wsgi_head *head, PyObject *header)
     return 0;
 }
 
-int wsgi_head_set(struct wsgi_head *out, PyObject *status, PyObject *headers)
+/* `status` may be NULL: there is none. */
+static int wsgi_head_take(struct wsgi_head *out, PyObject *status, PyObject *headers)
 {
     struct wsgi_head head = {0};
     if (!PyList_Check(headers)) {
@@ -87,7 +88,7 @@ int wsgi_head_set(struct wsgi_head *out, PyObject *status, PyObject *headers)
                      Py_TYPE(headers)->tp_name);
         return -1;
     }
-    if (wsgi_head_set_status(&head, status) < 0)
+    if (status && wsgi_head_set_status(&head, status) < 0)
         return -1;
     head.headers = PyList_AsTuple(headers); /* the application may change its list later */
     size_t count = head.headers ? (size_t)PyTuple_GET_SIZE(head.headers) : 0;
@@ -117,4 +118,14 @@ failed:
     Py_XDECREF(head.headers);
     Py_XDECREF(head.status_text);
     return -1;
+}
+
+int wsgi_head_set(struct wsgi_head *head, PyObject *status, PyObject *headers)
+{
+    return wsgi_head_take(head, status, headers);
+}
+
+int wsgi_head_set_hints(struct wsgi_head *head, PyObject *headers)
+{
+    return wsgi_head_take(head, NULL, headers);
 }

@@ -26,6 +26,9 @@ struct wsgi_head {
  * is wrong with which header, and nothing taken. */
 int wsgi_head_set(struct wsgi_head *head, PyObject *status, PyObject *headers);
 
+/* The same for headers alone, as wsgi.early_hints gets them. */
+int wsgi_head_set_hints(struct wsgi_head *head, PyObject *headers);
+
 /* Forget it. */
 void wsgi_head_clear(struct wsgi_head *head);
 
