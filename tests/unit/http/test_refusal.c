@@ -56,6 +56,7 @@ static const struct {
     [HTTP_EXPECTATION_FAILED] = {.head = BODY "Expect: cake\r\n\r\n"},
     [HTTP_METHOD_NOT_IMPLEMENTED] = {.head = "CONNECT a:443 HTTP/1.1\r\n"},
     [HTTP_INCOMPLETE_REQUEST] = {.by_server = true},
+    [HTTP_AMBIGUOUS_FIELD_NAME] = {.by_server = true},
     [HTTP_REQUEST_TIMEOUT] = {.by_server = true},
     [HTTP_CANNOT_STORE_BODY] = {.by_server = true},
     [HTTP_INTERNAL_ERROR] = {.by_server = true},
