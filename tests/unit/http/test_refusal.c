@@ -60,7 +60,6 @@ static const struct {
     [HTTP_REQUEST_TIMEOUT] = {.by_server = true},
     [HTTP_CANNOT_STORE_BODY] = {.by_server = true},
     [HTTP_INTERNAL_ERROR] = {.by_server = true},
-    [HTTP_OVERLOADED] = {.by_server = true},
 };
 
 static void test_each_row_is_complete(void **state)
