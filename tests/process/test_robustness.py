@@ -56,6 +56,7 @@ def impatient(serve_module):
     return serve_module(
         "robust_app:application",
         "--header-timeout=0.2",
+        "--body-rate=0",  # how slowly a body may come is in test_limits.py
         "--body-timeout=0.2",
         "--send-timeout=0.5",
         "--keep-alive=0.2",
