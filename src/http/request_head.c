@@ -98,17 +98,17 @@ static int take_target(struct request_head *head, struct cursor *cursor)
  */
 static int take_version(struct request_head *head, struct cursor *cursor)
 {
-    static const char form[8] = "HTTP/1.1";
+    static const struct slice form = {"HTTP/1.1", sizeof("HTTP/1.1") - 1};
     const char *at = cursor->at;
     if (cursor->end - at >= 10 && memcmp(at, "HTTP/1.1\r\n", 10) == 0) {
         head->minor = 1;
-        cursor->at += sizeof(form);
+        cursor->at += form.len;
         return LINE_DONE;
     }
-    for (size_t i = 0; i < sizeof(form); i++, at++) {
+    for (size_t i = 0; i < form.len; i++, at++) {
         if (at == cursor->end)
             return LINE_UNFINISHED;
-        if (form[i] == '1' ? !http_is(HTTP_DIGIT, *at) : *at != form[i])
+        if (form.data[i] == '1' ? !http_is(HTTP_DIGIT, *at) : *at != form.data[i])
             return -HTTP_BAD_VERSION;
     }
     if (at[-3] != '1')
