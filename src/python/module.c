@@ -40,8 +40,7 @@ static int module_add_strings(struct module_state *state)
         if (!state->strings[i])
             return -1;
     }
-    state->empty_bytes = PyBytes_FromStringAndSize(NULL, 0);
-    return state->empty_bytes ? 0 : -1;
+    return 0;
 }
 
 /* limits: name -> (default, meaning). */
@@ -103,7 +102,6 @@ static int module_clear(PyObject *module)
     struct module_state *state = state_of_module(module);
     for (int i = 0; i < STATE_STRING_COUNT; i++)
         Py_CLEAR(state->strings[i]);
-    Py_CLEAR(state->empty_bytes);
     Py_CLEAR(state->call_names);
     Py_CLEAR(state->server_type);
     Py_CLEAR(state->responder_type);

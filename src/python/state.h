@@ -46,14 +46,11 @@
     X(PATCH, "PATCH")                                 \
     X(HTTP, "http")                                   \
     X(CLOSE, "close")                                 \
-    X(READ, "read")                                   \
     X(FILENO, "fileno")                               \
     X(TELL, "tell")                                   \
-    X(STDERR, "stderr")                               \
     X(GI_FRAME, "gi_frame")                           \
     X(F_LINENO, "f_lineno")                           \
-    X(CO_QUALNAME, "co_qualname")                     \
-    X(LENGTH_HINT, "__length_hint__")
+    X(CO_QUALNAME, "co_qualname")
 
 enum state_string {
 #define X(name, text) STRING_##name,
@@ -65,7 +62,6 @@ enum state_string {
 /* One for each module object. `recording` is this process's; NULL: none was started. */
 struct module_state {
     PyObject *strings[STATE_STRING_COUNT];
-    PyObject *empty_bytes;
     PyObject *call_names; /* code object -> number of its name in the recording */
     PyTypeObject *server_type;
     PyTypeObject *responder_type;

@@ -220,16 +220,6 @@ unsigned exchange_listener(const struct exchange *exchange)
     return exchange->connection->listener;
 }
 
-uint32_t exchange_connection_id(const struct exchange *exchange)
-{
-    return exchange->connection->id;
-}
-
-uint64_t exchange_request_id(const struct exchange *exchange)
-{
-    return exchange->id;
-}
-
 uint64_t exchange_body_left(const struct exchange *exchange)
 {
     uint64_t here = exchange->body.len + spool_left(&exchange->spool);

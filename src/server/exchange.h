@@ -57,10 +57,6 @@ void exchange_set_user(struct exchange *exchange, void *user);
 const struct address *exchange_peer(const struct exchange *exchange);
 unsigned exchange_listener(const struct exchange *exchange);
 
-/* The connection's number, 1.., and the request's, 1.., both counted over the worker. */
-uint32_t exchange_connection_id(const struct exchange *exchange);
-uint64_t exchange_request_id(const struct exchange *exchange);
-
 /* Bytes of the request's body that are not read yet, as far as they are known: Content-Length or
  * what a whole chunked body came to; UINT64_MAX for a chunked body that is still arriving. */
 uint64_t exchange_body_left(const struct exchange *exchange);
