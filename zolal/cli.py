@@ -89,6 +89,11 @@ LIMITS = (
     ),
     Limit("trailers", "--limit-trailers", help="Most bytes of the trailers of a chunked body."),
     Limit(
+        "pipeline",
+        "--limit-pipeline",
+        help="Most pipelined requests of a connection answered before others get their turn.",
+    ),
+    Limit(
         "body_rate",
         "--body-rate",
         help="Least bytes a second of a body that takes longer than --body-timeout; 0: any.",

@@ -180,6 +180,22 @@ static int take_byte(struct chunked_decoder *decoder, char c, const struct chunk
     return count(&decoder->extensions, limits->extensions, HTTP_CHUNK_EXTENSIONS_TOO_LARGE);
 }
 
+/* Field lines of the trailer section, as far as they are here. Returns as chunked_decode does. */
+static int take_trailers(struct chunked_decoder *decoder, struct slice *bytes, struct slice *data,
+                         const struct chunked_limits *limits)
+{
+    const char *start = bytes->data;
+    while (bytes->len > 0 && decoder->state >= TRAILER_FIRST && decoder->state < LAST_LF) {
+        int result = take_byte(decoder, bytes->data[0], limits);
+        if (result < 0)
+            return result;
+        *bytes = slice_of(bytes->data + 1, bytes->len - 1);
+    }
+    size_t last = decoder->state == LAST_LF ? 1 : 0; /* the CR of the line that ends it all */
+    *data = slice_of(start, (size_t)(bytes->data - start) - last);
+    return data->len > 0 ? CHUNKED_TRAILERS : CHUNKED_MORE;
+}
+
 /* What stands between two chunks, in one go when it is whole and no more than line ends and a size;
  * else nothing is taken, and it is read byte by byte. */
 static bool take_plain_lines(struct chunked_decoder *decoder, struct slice *bytes)
@@ -226,6 +242,12 @@ int chunked_decode(struct chunked_decoder *decoder, struct slice *bytes, struct 
         if ((decoder->state == CHUNK_DATA_CR || decoder->state == CHUNK_SIZE_FIRST) &&
             take_plain_lines(decoder, bytes))
             continue;
+        if (decoder->state >= TRAILER_FIRST && decoder->state < LAST_LF) {
+            int result = take_trailers(decoder, bytes, data, limits);
+            if (result != CHUNKED_MORE)
+                return result;
+            continue;
+        }
         int result = take_byte(decoder, bytes->data[0], limits);
         if (result < 0)
             return result;

@@ -10,9 +10,10 @@
 #include "http/refusal.h"
 
 enum chunked_result {
-    CHUNKED_MORE = 0, /* all bytes are consumed, the body is not whole */
-    CHUNKED_DATA = 1, /* `*data` holds bytes of the body; call again with the rest */
-    CHUNKED_END = 2   /* the body is whole, trailers and last line included */
+    CHUNKED_MORE = 0,     /* all bytes are consumed, the body is not whole */
+    CHUNKED_DATA = 1,     /* `*data` holds bytes of the body; call again with the rest */
+    CHUNKED_TRAILERS = 2, /* `*data` holds bytes of the trailer section; call again */
+    CHUNKED_END = 3       /* the body is whole, trailers and last line included */
     /* < 0: -enum http_refusal */
 };
 
@@ -30,9 +31,10 @@ struct chunked_decoder {
     unsigned char digits;
 };
 
-/* Decode the front of `*bytes`, taking what was consumed off it. Trailer fields are checked (as
- * field lines are) and dropped: a WSGI environ is made before they arrive (RFC 9110 6.5.1). Returns
- * a chunked_result or -enum http_refusal. Time is proportional to the bytes given. */
+/* Decode the front of `*bytes`, taking what was consumed off it. Trailer fields are checked as
+ * field lines are and handed out as they came, in pieces: together they are what trailer_next
+ * reads. Returns a chunked_result or -enum http_refusal. Time is proportional to the bytes given.
+ */
 int chunked_decode(struct chunked_decoder *decoder, struct slice *bytes, struct slice *data,
                    const struct chunked_limits *limits);
 

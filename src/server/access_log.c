@@ -62,6 +62,20 @@ static const char *access_log_date(struct access_log *log, int64_t now_s)
     return log->date;
 }
 
+static int append_request_line(struct buffer *out, const struct request_head *head)
+{
+    if (!head)
+        return buffer_append(out, SLICE("-"));
+    return append_escaped(out, head->method_text) | buffer_append(out, SLICE(" ")) |
+           append_escaped(out, head->target) |
+           buffer_append(out, head->minor ? SLICE(" HTTP/1.1") : SLICE(" HTTP/1.0"));
+}
+
+static int append_field(struct buffer *out, const struct request_head *head, struct slice name)
+{
+    return append_escaped(out, head ? request_head_field(head, name) : (struct slice){0});
+}
+
 void access_log_note(struct access_log *log, struct access_log_request *request,
                      const struct request_head *head, const struct address *peer, int64_t now_s)
 {
@@ -72,14 +86,11 @@ void access_log_note(struct access_log *log, struct access_log_request *request,
     request->split = 0;
     int failed = append_escaped(text, slice_of_text(host)) | buffer_append(text, SLICE(" - - [")) |
                  buffer_append(text, slice_of_text(access_log_date(log, now_s))) |
-                 buffer_append(text, SLICE("] \"")) | append_escaped(text, head->method_text) |
-                 buffer_append(text, SLICE(" ")) | append_escaped(text, head->target) |
-                 buffer_append(text, head->minor ? SLICE(" HTTP/1.1\" ") : SLICE(" HTTP/1.0\" "));
+                 buffer_append(text, SLICE("] \"")) | append_request_line(text, head) |
+                 buffer_append(text, SLICE("\" "));
     size_t split = buffer_len(text);
-    failed |= buffer_append(text, SLICE(" \"")) |
-              append_escaped(text, request_head_field(head, SLICE("referer"))) |
-              buffer_append(text, SLICE("\" \"")) |
-              append_escaped(text, request_head_field(head, SLICE("user-agent"))) |
+    failed |= buffer_append(text, SLICE(" \"")) | append_field(text, head, SLICE("referer")) |
+              buffer_append(text, SLICE("\" \"")) | append_field(text, head, SLICE("user-agent")) |
               buffer_append(text, SLICE("\"\n"));
     if (failed)
         buffer_release(text);

@@ -28,7 +28,8 @@ struct access_log_request {
 void access_log_init(struct access_log *log, int fd);
 void access_log_release(struct access_log *log);
 
-/* Remember a request; without memory its line is lost, and nothing else. */
+/* Remember a request; without memory its line is lost, and nothing else. `head`: NULL for a request
+ * that was refused before its head was whole: "-" stands for it. */
 void access_log_note(struct access_log *log, struct access_log_request *request,
                      const struct request_head *head, const struct address *peer, int64_t now_s);
 

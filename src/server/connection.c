@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "http/response_head.h"
@@ -11,12 +12,8 @@
 #include "socket/kernel.h"
 #include "trace/recorder.h"
 
-#define CONNECTION_BUDGET                                                   \
-    16 /* requests or reads in one go, so that no client starves the others \
-        */
-#define CONNECTION_KEEP_MIN 4096
-#define LINGER_BYTES_MAX    (4u << 20)
-#define OUTPUTS_SPARE       64
+#define LINGER_BYTES_MAX (4u << 20)
+#define OUTPUTS_SPARE    64
 
 #define TO(state) (1u << CONNECTION_##state)
 
@@ -248,52 +245,42 @@ int connection_keep_input(struct connection *connection)
     return 0;
 }
 
-/* Where the next bytes go: behind kept input, else into the worker's receive buffer. NULL: no
- * memory. */
-static char *connection_room(struct connection *connection, size_t *len)
+/* The bytes that were received are the connection's input, behind what there was of it. */
+static int connection_add_input(struct connection *connection, struct slice bytes)
 {
-    struct worker *worker = connection->worker;
     if (connection->input.len == 0) {
-        *len = sizeof(worker->receive);
-        return worker->receive;
+        connection->input = bytes;
+        return 0;
     }
-    if (connection_keep_input(connection) < 0 ||
-        buffer_reserve(&connection->kept, CONNECTION_KEEP_MIN) < 0)
-        return NULL;
-    *len = connection->kept.capacity - connection->kept.end;
-    return connection->kept.data + connection->kept.end;
+    int result = buffer_append(&connection->kept, bytes);
+    connection->input = buffer_slice(&connection->kept);
+    return result;
 }
 
 /* Receive once. Returns the bytes, 0 when there is nothing now or nothing more (peer_ended), or -1:
  * the connection is closed. */
 static ssize_t connection_receive(struct connection *connection)
 {
-    size_t len;
-    char *room = connection_room(connection, &len);
-    if (!room) {
+    struct worker *worker = connection->worker;
+    if (connection_keep_input(connection) < 0) {
         connection_close(connection);
         return -1;
     }
     trace_subject(connection->id, connection->request);
-    ssize_t n = stream_recv(connection->stream, room, len);
+    ssize_t n = stream_recv(connection->stream, worker->receive, sizeof(worker->receive));
     if (n == -EAGAIN || n == -EINTR) {
         connection->readable = n == -EINTR;
         return 0;
     }
-    if (n < 0) {
+    if (n < 0 || connection_add_input(connection, slice_of(worker->receive, (size_t)n)) < 0) {
         connection_close(connection);
         return -1;
     }
     connection->peer_ended = n == 0;
     /* A read that got less than it asked for has emptied the socket, epoll(7); an end that is
      * already there would not be reported again. */
-    connection->readable = n > 0 && ((size_t)n == len || connection->peer_ending);
-    if (room == connection->worker->receive) {
-        connection->input = slice_of(room, (size_t)n);
-    } else {
-        connection->kept.end += (size_t)n;
-        connection->input = buffer_slice(&connection->kept);
-    }
+    connection->readable =
+        n > 0 && ((size_t)n == sizeof(worker->receive) || connection->peer_ending);
     return n;
 }
 
@@ -336,12 +323,28 @@ void connection_queue_refusal(struct connection *connection, enum http_refusal r
         connection->cut = true;
 }
 
+/* A line for a request that the handler never sees. */
+static void connection_log_refusal(struct connection *connection,
+                                   const struct http_refusal_row *row)
+{
+    struct worker *worker = connection->worker;
+    struct exchange *exchange = connection->exchange;
+    struct access_log_request request = {0};
+    if (worker->access_log.fd < 0)
+        return;
+    bool begun = exchange && exchange->id == connection->request;
+    access_log_note(&worker->access_log, &request, begun ? &exchange->head : NULL,
+                    &connection->peer, worker_second(worker));
+    access_log_add(&worker->access_log, &request, row->status, strlen(row->text) + 1);
+}
+
 void connection_refuse(struct connection *connection, enum http_refusal refusal)
 {
     trace_subject(connection->id, connection->request);
     trace_request_begin(SLICE("-"), slice_of_text(http_refusal_row(refusal)->text));
     connection_queue_refusal(connection, refusal);
     trace_request_end(http_refusal_row(refusal)->status, 0);
+    connection_log_refusal(connection, http_refusal_row(refusal));
     connection->input = (struct slice){0};
     buffer_consume(&connection->kept, buffer_len(&connection->kept));
     connection_drop_exchange(connection);
@@ -536,6 +539,7 @@ static bool connection_read_head(struct connection *connection)
         connection_close(connection);
         return false;
     }
+    exchange_resume_fields(exchange);
     ssize_t len =
         request_head_parse(&exchange->head, &exchange->progress, connection->input, &head_limits);
     if (len < 0) {
@@ -545,7 +549,7 @@ static bool connection_read_head(struct connection *connection)
     if (len == 0) {
         if (connection->state == CONNECTION_IDLE)
             connection_enter(connection, CONNECTION_READ_HEAD);
-        if (connection_keep_input(connection) < 0)
+        if (connection_keep_input(connection) < 0 || exchange_keep_fields(exchange) < 0)
             connection_close(connection);
         return connection->readable || connection->peer_ended;
     }
@@ -659,8 +663,9 @@ static bool connection_step(struct connection *connection)
 
 void connection_advance(struct connection *connection)
 {
-    for (int budget = CONNECTION_BUDGET; connection_step(connection); budget--) {
-        if (budget > 0)
+    uint64_t budget = connection->worker->config.limits.pipeline;
+    while (connection_step(connection)) {
+        if (--budget > 0)
             continue;
         connection_again(connection);
         break;

@@ -20,7 +20,7 @@ static void exchange_reset(struct exchange *exchange)
     exchange->user = NULL;
     exchange->id = 0; /* not begun */
     exchange->progress = (struct request_head_progress){0};
-    exchange->head = (struct request_head){.fields = exchange->fields};
+    exchange->head = (struct request_head){.fields = exchange->connection->worker->fields};
     exchange->body = (struct slice){0};
     exchange->chunked = (struct chunked_decoder){0};
     exchange->body_to_come = exchange->body_arrived = 0;
@@ -44,22 +44,24 @@ struct exchange *exchange_take(struct connection *connection)
         worker->spare_exchange_count--;
     } else {
         const struct limits *limits = &worker->config.limits;
-        size_t fields = (size_t)limits->request_fields * sizeof(struct http_field);
-        exchange = memory_new(sizeof(*exchange) + fields);
+        exchange = memory_new(sizeof(*exchange));
         if (!exchange)
             return NULL;
         list_init(&exchange->node);
         buffer_init(&exchange->head_kept, (size_t)limits->request_head);
+        buffer_init(&exchange->trailers, (size_t)limits->trailers);
         spool_init(&exchange->spool, (size_t)limits->body_memory);
     }
-    exchange_reset(exchange);
     exchange->connection = connection;
+    exchange_reset(exchange);
     return exchange;
 }
 
 void exchange_free(struct exchange *exchange)
 {
     buffer_release(&exchange->head_kept);
+    buffer_release(&exchange->trailers);
+    memory_free(exchange->fields_kept);
     buffer_release(&exchange->log.text);
     spool_release(&exchange->spool);
     memory_free(exchange);
@@ -76,6 +78,11 @@ void exchange_give_back(struct worker *worker, struct exchange *exchange)
         buffer_release(&exchange->head_kept);
     else
         buffer_consume(&exchange->head_kept, buffer_len(&exchange->head_kept));
+    if (exchange->trailers.capacity > 0)
+        buffer_release(&exchange->trailers);
+    if (exchange->fields_kept)
+        memory_free(exchange->fields_kept);
+    exchange->fields_kept = NULL;
     if (exchange->spool.memory.capacity > 0 || exchange->spool.fd >= 0) {
         spool_release(&exchange->spool);
         spool_init(&exchange->spool, (size_t)limits->body_memory);
@@ -104,10 +111,36 @@ int exchange_keep_head(struct exchange *exchange)
     if (buffer_len(&exchange->head_kept) > 0)
         return 0;
     struct slice bytes = slice_of(exchange->head_start, exchange->head_len);
-    if (buffer_append(&exchange->head_kept, bytes) < 0)
+    if (exchange_keep_fields(exchange) < 0 || buffer_append(&exchange->head_kept, bytes) < 0)
         return -ENOMEM;
     request_head_move(head, bytes.data, buffer_slice(&exchange->head_kept).data);
     return 0;
+}
+
+int exchange_keep_fields(struct exchange *exchange)
+{
+    struct request_head *head = &exchange->head;
+    size_t count = head->field_count;
+    if (count == 0 || head->fields == exchange->fields_kept)
+        return 0;
+    struct http_field *kept =
+        memory_resize_array(exchange->fields_kept, count, sizeof(struct http_field));
+    if (!kept)
+        return -ENOMEM;
+    memcpy(kept, head->fields, count * sizeof(struct http_field));
+    exchange->fields_kept = kept;
+    head->fields = kept;
+    return 0;
+}
+
+void exchange_resume_fields(struct exchange *exchange)
+{
+    struct request_head *head = &exchange->head;
+    struct http_field *room = exchange->connection->worker->fields;
+    if (head->fields == room)
+        return;
+    memcpy(room, head->fields, head->field_count * sizeof(struct http_field));
+    head->fields = room;
 }
 
 int exchange_keep_body(struct exchange *exchange)
@@ -179,6 +212,8 @@ static int exchange_feed_chunked(struct exchange *exchange, struct slice *input)
         int result = chunked_decode(&exchange->chunked, input, &data, &chunked_limits);
         if (result == CHUNKED_DATA)
             result = exchange_store(exchange, data);
+        else if (result == CHUNKED_TRAILERS)
+            result = buffer_append(&exchange->trailers, data) < 0 ? -HTTP_CANNOT_STORE_BODY : 0;
         else if (result == CHUNKED_END)
             exchange->body_state = BODY_WHOLE;
         if (result < 0)
@@ -226,6 +261,12 @@ uint64_t exchange_body_left(const struct exchange *exchange)
     if (exchange->body_state == BODY_WHOLE || exchange->head.framing == HTTP_LENGTH)
         return here + exchange->body_to_come;
     return exchange->body_state == BODY_FAILED ? here : UINT64_MAX;
+}
+
+struct slice exchange_trailers(const struct exchange *exchange)
+{
+    return exchange->body_state == BODY_WHOLE ? buffer_slice(&exchange->trailers)
+                                              : (struct slice){0};
 }
 
 bool exchange_is_orphan(const struct exchange *exchange)

@@ -67,6 +67,10 @@ uint64_t exchange_body_left(const struct exchange *exchange);
  * too large; -EIO when the temporary file cannot be read. An error stays. */
 ssize_t exchange_read(struct exchange *exchange, void *data, size_t len);
 
+/* The trailer section of a chunked body that has arrived to its end, as trailer_next takes it; else
+ * empty. Valid until the exchange is over. */
+struct slice exchange_trailers(const struct exchange *exchange);
+
 /* Has the client left (or the server given up on it)? Then calls fail with -EPIPE. */
 bool exchange_is_orphan(const struct exchange *exchange);
 

@@ -32,11 +32,13 @@ struct exchange {
     struct request_head_progress progress;
     const char *head_start; /* the head's bytes in the connection's input */
     size_t head_len;
-    struct buffer head_kept; /* a copy of them, when they must outlive the receive buffer */
+    struct buffer head_kept;        /* a copy of them, when they must outlive the receive buffer */
+    struct http_field *fields_kept; /* and of the fields, which are parsed into worker.fields */
 
     struct slice body; /* bytes of the body in the connection's input, read before the spool's */
     struct spool spool;
     struct chunked_decoder chunked;
+    struct buffer trailers; /* the trailer section's field lines */
     uint64_t body_to_come;  /* bytes of a Content-Length that have not arrived */
     uint64_t body_arrived;  /* decoded bytes that have arrived */
     uint64_t body_began_ms; /* when waiting for it began */
@@ -55,8 +57,6 @@ struct exchange {
     uint64_t body_sent;
     int status;
     struct access_log_request log;
-
-    struct http_field fields[]; /* limits.request_fields */
 };
 
 /* Take a spare one or make one; NULL without memory. It is ready for a new head. */
@@ -73,6 +73,13 @@ void exchange_begin(struct exchange *exchange);
 
 /* Make the head independent of the connection's input. Returns 0 or -ENOMEM. */
 int exchange_keep_head(struct exchange *exchange);
+
+/* Keep what is parsed of a head that is not whole, at the size that it has, so that ten thousand
+ * clients who never finish theirs cost little. Returns 0 or -ENOMEM. */
+int exchange_keep_fields(struct exchange *exchange);
+
+/* Go on parsing: the fields are where there is room for all. */
+void exchange_resume_fields(struct exchange *exchange);
 
 /* Make what is left of `body` independent too. Returns 0 or -errno of spool_write. */
 int exchange_keep_body(struct exchange *exchange);

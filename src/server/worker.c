@@ -84,7 +84,10 @@ int worker_new(struct worker **out, const struct worker_config *config, struct e
     worker_init_patience(worker);
     worker_init_clock(worker);
     access_log_init(&worker->access_log, config->access_log_fd);
-    int result = worker_set_server_line(worker, err);
+    worker->fields =
+        memory_new_array((size_t)config->limits.request_fields, sizeof(*worker->fields));
+    int result = worker->fields ? worker_set_server_line(worker, err)
+                                : error_set(err, ENOMEM, "make", "a worker");
     if (result < 0)
         goto free_worker;
     result = loop_init(&worker->loop, err);
@@ -107,6 +110,7 @@ release_loop:
     loop_release(&worker->loop);
 free_worker:
     access_log_release(&worker->access_log);
+    memory_free(worker->fields);
     memory_free(worker);
     return result;
 }
@@ -153,6 +157,7 @@ void worker_free(struct worker *worker)
     access_log_release(&worker->access_log);
     wakeup_release(&worker->wakeup);
     loop_release(&worker->loop);
+    memory_free(worker->fields);
     memory_free(worker);
 }
 

@@ -73,6 +73,7 @@ struct worker {
     size_t server_line_len;
     char date_line[sizeof("Date: \r\n") + HTTP_DATE_LEN];
 
+    struct http_field *fields; /* limits.request_fields: a head is parsed into them */
     char receive[WORKER_RECEIVE_SIZE];
 };
 

@@ -14,6 +14,8 @@ def perform(stream, operation):
     """One operation on `stream`; its result with bytes as latin-1 str."""
     name, _, argument = operation.partition(":")
     arguments = [None if argument == "None" else int(argument)] if argument else []
+    if name == "trailers":
+        return stream.trailers
     if name == "next":
         result = next(iter(stream), None)
     elif name == "iter":

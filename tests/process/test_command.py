@@ -174,6 +174,26 @@ def test_the_access_log(serve, tmp_path):
     assert LOG_LINE.fullmatch(line), line
 
 
+def test_the_access_log_has_what_was_refused(serve, tmp_path):
+    log = tmp_path / "log"
+    server = serve(
+        "xray_app:application", "--access-logfile", str(log), "--limit-request-body", "3"
+    )
+    for data, status in (
+        (b"GET /\x1b[31m HTTP/1.1\r\n\r\n", 400),
+        (request("/up", "Content-Length: 4", "User-Agent: me", method="POST"), 413),
+    ):
+        with Client(server.address) as client:
+            client.send(data)
+            assert client.response().status == status
+    server.stop()
+    ends = [line.partition("] ")[2] for line in log.read_text().splitlines()]
+    assert ends == [
+        '"-" 400 25 "-" "-"',
+        '"POST /up HTTP/1.1" 413 23 "-" "me"',
+    ]
+
+
 def test_the_access_log_on_standard_output(serve):
     server = serve("xray_app:application", "--access-logfile", "-")
     with Client(server.address) as client:

@@ -1,10 +1,10 @@
-"""Ten thousand connections that are kept open and idle."""
+"""Ten thousand connections that are kept open: idle ones, and ones that drip."""
 
 import resource
 
 import pytest
 from http_client import Client
-from probe import descriptors, private_memory
+from probe import cpu_seconds, descriptors, private_memory
 
 COUNT = 10_000
 SPARE = 100  # descriptors that either process needs for other things
@@ -66,4 +66,42 @@ def test_idle_connections(serve, own_limit, leave, record_property, capsys):
         while leave:
             leave.pop().reset()
         assert descriptors(server.pid, at_most=held) <= held
+        assert asking.get("/hello").body == b"hello"
+
+
+DRIPPED = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: drip"
+
+
+def test_dripping_connections(serve, own_limit, leave, record_property, capsys):
+    """Clients that never finish their head cost memory for what they sent, and a byte costs what a
+    wake-up costs. A good client beside them sees nothing of it."""
+    server = serve("robust_app:application", "--header-timeout=0")
+    count = min(COUNT, own_limit - SPARE, raise_limit(server.pid) - SPARE)
+    drips = 4
+    with Client(server.address) as asking:
+        asking.get("/hello")
+        before = private_memory(server.pid)
+        for _ in range(count):
+            client = Client(server.address)
+            client.send(DRIPPED)
+            leave.append(client)
+        assert asking.get("/hello").body == b"hello"
+        cpu = cpu_seconds(server.pid)
+        for _ in range(drips):
+            for client in leave:
+                client.send(b"x")
+            assert asking.get("/hello").body == b"hello"
+        cpu = (cpu_seconds(server.pid) - cpu) / (drips * count)
+        each = (private_memory(server.pid) - before) / count
+        record_property("bytes_each", round(each))
+        record_property("microseconds_a_byte", round(cpu * 1e6, 1))
+        with capsys.disabled():
+            print(
+                f"\n{count} dripping connections: {each:.0f} bytes each, {cpu * 1e6:.1f} us a byte"
+            )
+        assert each < MOST, f"{each:.0f} bytes for each of {count} connections"
+        # Their heads are whole in the end.
+        for client in leave[:: max(1, count // 100)]:
+            client.send(b"\r\n\r\n")
+            assert client.response().status
         assert asking.get("/hello").body == b"hello"

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from gate import Gate
 from http_client import Client, chunked, request
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -114,6 +115,20 @@ def test_a_body_that_drips(serve):
                 break
             time.sleep(0.05)
         assert client.response("POST").status == 408
+
+
+@pytest.mark.parametrize(("most", "places"), [(1, range(2, 5)), (64, [22])])
+def test_a_pipeline_takes_turns(serve, most, places):
+    """A connection with 21 requests at once, and one beside it that comes while the first runs."""
+    server = serve("order_app:application", f"--limit-pipeline={most}")
+    with Gate() as gate, Client(server.address) as many, Client(server.address) as one:
+        many.send(request(f"/gated?{gate.path}") + request("/") * 20)
+        gate.arrival()
+        one.send(request("/"))
+        gate.open()
+        assert int(one.response().body) in places
+        numbers = [int(many.response().body) for _ in range(21)]
+    assert numbers == sorted(numbers)
 
 
 def test_a_client_that_says_nothing(serve):

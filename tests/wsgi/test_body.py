@@ -173,6 +173,24 @@ def test_chunk_extensions_and_trailers_are_not_the_body(client):
     assert ask(client, post("/ops?ops=read", CHUNKED, body=body)) == ["x"]
 
 
+TRAILERS = b"0\r\nX-Sum: a: 1 \r\nContent-Length: 9\r\nHost: evil\r\nx-sum:\r\n\r\n"
+READ_TRAILERS = [["X-Sum", "a: 1"], ["x-sum", ""]]
+
+
+def test_trailers_are_read_apart_from_the_head(client):
+    found = ask(client, post("/ops?ops=read,trailers", CHUNKED, body=b"1\r\nx\r\n" + TRAILERS))
+    assert found == ["x", READ_TRAILERS]
+    assert ask(client, post("/ops?ops=trailers", body=b"x")) == [[]]
+    assert ask(client, post_chunked("/ops?ops=read,trailers")) == ["", []]  # nothing is left over
+
+
+def test_trailers_come_with_the_end_of_a_body_that_is_read_as_it_comes(client):
+    client.send(post("/ops?ops=trailers,read,trailers", CHUNKED, EXPECT, body=b""))
+    assert client.interim().status == 100
+    client.send(b"1\r\nx\r\n" + TRAILERS)
+    assert json.loads(client.response("POST").body) == [[], "x", READ_TRAILERS]
+
+
 def test_chunked_empty_body(client):
     assert ask(client, post_chunked("/ops?ops=read")) == [""]
 
@@ -195,6 +213,13 @@ def test_sizes(client, size):
     body = noise(size)
     check_sum(ask(client, post("/sum", body=body)), body)
     check_sum(ask(client, post_chunked("/sum", *cut(body, 1, size // 3, size // 2))), body)
+
+
+def test_a_million_chunks_of_one_byte(client):
+    """Framing that costs five bytes for each of the body's, in time that is proportional."""
+    body = noise(1_000_000)
+    framed = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    check_sum(ask(client, post("/sum", CHUNKED, body=framed)), body)
 
 
 def test_a_spooled_body_in_small_parts(server):

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "http/trailer.h"
 #include "python/calls.h"
 #include "python/server_type.h"
 #include "trace/recorder.h"
@@ -324,6 +325,33 @@ static PyObject *input_next(struct input *input)
     return line;
 }
 
+static PyObject *input_trailers(struct input *input, void *closure)
+{
+    (void)closure;
+    struct slice section = {0};
+    struct http_field field;
+    PyObject *list = PyList_New(0);
+    if (input->exchange)
+        section = exchange_trailers(input->exchange);
+    while (list && trailer_next(&section, &field)) {
+        PyObject *pair = Py_BuildValue(
+            "(NN)", PyUnicode_DecodeLatin1(field.name.data, (Py_ssize_t)field.name.len, NULL),
+            PyUnicode_DecodeLatin1(field.value.data, (Py_ssize_t)field.value.len, NULL));
+        if (!pair || PyList_Append(list, pair) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(pair);
+    }
+    return list;
+}
+
+static PyGetSetDef input_getset[] = {
+    {"trailers", (getter)input_trailers, NULL,
+     "The trailer fields of a chunked body that was read to its end, as [(name, value), ...], RFC "
+     "9110 6.5. Those that mean something in a head only, as Host or Content-Length, are left out.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMethodDef input_methods[] = {
     {"read", (PyCFunction)(void (*)(void))input_read, METH_FASTCALL,
      "read($self, size=-1, /)\n--\n\nRead at most `size` bytes; all there are without it."},
@@ -340,6 +368,7 @@ static PyType_Slot input_slots[] = {
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, input_next},
     {Py_tp_methods, input_methods},
+    {Py_tp_getset, input_getset},
     {0, NULL},
 };
 

@@ -86,6 +86,8 @@ struct body {
     size_t consumed;
     size_t len;
     char data[4096];
+    size_t trailers_len;
+    char trailers[1024];
 };
 
 static const struct chunked_limits feed_chunked_limits = {.extensions = 256, .trailers = 512};
@@ -104,10 +106,14 @@ static inline struct body feed_body(struct slice text, size_t first, size_t piec
         memcpy(bytes, text.data + at, next);
         struct slice rest = slice_of(bytes, next);
         struct slice data;
-        while ((body.result = chunked_decode(&decoder, &rest, &data, limits)) == CHUNKED_DATA) {
-            assert_true(data.len > 0 && body.len + data.len <= sizeof(body.data));
-            memcpy(body.data + body.len, data.data, data.len);
-            body.len += data.len;
+        while ((body.result = chunked_decode(&decoder, &rest, &data, limits)) == CHUNKED_DATA ||
+               body.result == CHUNKED_TRAILERS) {
+            bool is_data = body.result == CHUNKED_DATA;
+            size_t *len = is_data ? &body.len : &body.trailers_len;
+            assert_true(data.len > 0);
+            assert_true(*len + data.len <= (is_data ? sizeof(body.data) : sizeof(body.trailers)));
+            memcpy((is_data ? body.data : body.trailers) + *len, data.data, data.len);
+            *len += data.len;
         }
         assert_true(body.result != CHUNKED_MORE || rest.len == 0);
         body.consumed += next - rest.len;
