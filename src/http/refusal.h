@@ -9,6 +9,7 @@
     X(HTTP_BAD_REQUEST_LINE, 400, "malformed request line", "RFC 9112 3")                       \
     X(HTTP_BAD_METHOD, 400, "method is not a token", "RFC 9112 3.1")                            \
     X(HTTP_BAD_TARGET, 400, "malformed request target", "RFC 9112 3.2")                         \
+    X(HTTP_MISDIRECTED, 421, "https target on a connection without TLS", "RFC 9110 7.4")        \
     X(HTTP_BAD_VERSION, 400, "malformed HTTP version", "RFC 9112 2.3")                          \
     X(HTTP_VERSION_NOT_SUPPORTED, 505, "HTTP version not supported", "RFC 9110 15.6.6")         \
     X(HTTP_URI_TOO_LONG, 414, "request line too long", "RFC 9112 3")                            \
@@ -32,7 +33,7 @@
     X(HTTP_CHUNKED_NOT_FINAL, 400, "chunked is not the final transfer coding", "RFC 9112 6.3")  \
     X(HTTP_CHUNKED_IN_1_0, 400, "Transfer-Encoding in HTTP/1.0", "RFC 9112 6.1")                \
     X(HTTP_BAD_CHUNK_SIZE, 400, "malformed chunk size", "RFC 9112 7.1")                         \
-    X(HTTP_CHUNK_TOO_LARGE, 413, "chunk size too large", "RFC 9112 7.1")                        \
+    X(HTTP_CHUNK_TOO_LARGE, 400, "chunk size too large", "RFC 9112 7.1")                        \
     X(HTTP_BAD_CHUNK_EXTENSION, 400, "malformed chunk extension", "RFC 9112 7.1.1")             \
     X(HTTP_CHUNK_EXTENSIONS_TOO_LARGE, 400, "chunk extensions too large", "RFC 9112 7.1.1")     \
     X(HTTP_BAD_CHUNK_END, 400, "chunk data without its line end", "RFC 9112 7.1")               \

@@ -8,10 +8,6 @@
 #include "http/target.h"
 #include "http/token.h"
 
-/* Old clients send a line end after a body (RFC 9112 2.2); more than a few of them is no mistake.
- */
-enum { EMPTY_LINES_SIZE = 16 };
-
 /* What became of a line: refused when < 0. Lines are read strictly from left to right, and what
  * comes later is looked at only when all before it is right: so the verdict does not depend on how
  * the bytes were cut, and a line that is too long is told from a bad one by which comes first. */
@@ -45,11 +41,21 @@ static inline int take_line_end(struct cursor *cursor, enum http_refusal otherwi
     return len == 1 ? LINE_UNFINISHED : -HTTP_BARE_CR;
 }
 
+size_t request_head_blank(struct slice bytes)
+{
+    size_t len = 0;
+    while (bytes.len - len >= 2 && bytes.data[len] == '\r' && bytes.data[len + 1] == '\n')
+        len += 2;
+    return len;
+}
+
+/* Old clients send a line end after a body (RFC 9112 2.2); more than a few of them is no mistake.
+ */
 static int skip_empty_lines(struct cursor *cursor)
 {
     const char *start = cursor->at;
     while (cursor->at < cursor->end && (*cursor->at == '\r' || *cursor->at == '\n')) {
-        if (cursor->at - start >= EMPTY_LINES_SIZE)
+        if (cursor->at - start >= REQUEST_HEAD_BLANK_MAX)
             return -HTTP_BAD_REQUEST_LINE;
         int result = take_line_end(cursor, HTTP_BAD_REQUEST_LINE);
         if (result != LINE_DONE)
@@ -149,7 +155,8 @@ static size_t scheme_len(struct slice target)
     return 0;
 }
 
-/* RFC 9112 3.2.2. Its authority is the host, whatever Host says. Its query is the target's. */
+/* RFC 9112 3.2.2. Its authority is the host, whatever Host says. Its query is the target's. Without
+ * a path it means "/", or the server as a whole, RFC 9112 3.2.4. */
 static int read_absolute_form(struct request_head *head)
 {
     size_t scheme = scheme_len(head->path);
@@ -163,9 +170,12 @@ static int read_absolute_form(struct request_head *head)
     head->form = HTTP_ABSOLUTE_FORM;
     if (slash)
         head->path = slice_of(slash, rest.len - head->host.len);
+    else if (head->method == HTTP_METHOD_OPTIONS && head->query.len == 0)
+        head->path = slice_of(rest.data + rest.len, 0);
     else
         head->path = slice_of(rest.data - 1, 1); /* a '/' that is there: the last one of "://" */
-    return LINE_DONE;
+    /* This connection is not secured, RFC 9110 7.4. */
+    return scheme == sizeof("http://") - 1 ? LINE_DONE : -HTTP_MISDIRECTED;
 }
 
 /* A tunnel is a proxy's work (RFC 9110 9.3.6); no other form is right with CONNECT. */
@@ -305,6 +315,11 @@ static ssize_t take_lines(struct request_head *head, struct request_head_progres
             return result;
         if (result == LINE_UNFINISHED) {
             progress->scanned = bytes.len;
+            /* RFC 9112 3: too long a method is one that is not known. */
+            if (too_long == HTTP_URI_TOO_LONG &&
+                !memchr(bytes.data + progress->line, ' ',
+                        (size_t)(cursor.end - bytes.data) - progress->line))
+                return -HTTP_METHOD_NOT_IMPLEMENTED;
             return -(ssize_t)too_long;
         }
         progress->line = (size_t)(cursor.at - bytes.data);
@@ -336,7 +351,7 @@ ssize_t request_head_parse(struct request_head *head, struct request_head_progre
     progress->base = bytes.data;
     if (must_wait(progress, bytes, limits))
         return 0;
-    if (!progress->in_fields && progress->line < EMPTY_LINES_SIZE) {
+    if (!progress->in_fields && progress->line < REQUEST_HEAD_BLANK_MAX) {
         struct cursor cursor = {bytes.data, bytes.data + bytes.len};
         int result = skip_empty_lines(&cursor);
         if (result != LINE_DONE)

@@ -55,7 +55,8 @@ struct request_head {
     enum http_method method;
     enum http_target_form form;
     struct slice target; /* as sent */
-    struct slice path;   /* not decoded; "/" for an absolute form without one; "*" for OPTIONS * */
+    struct slice path;   /* not decoded; "*" for OPTIONS *; for an absolute form without one "/",
+                            with OPTIONS empty */
     struct slice query;  /* without '?', empty when there is none */
     struct slice host;   /* of the target in absolute form, else of Host; may be empty */
     int minor;           /* 1 for HTTP/1.1 and any HTTP/1.x above (RFC 9110 2.5), 0 for HTTP/1.0 */
@@ -101,6 +102,12 @@ struct request_head_progress {
  * all zero. */
 ssize_t request_head_parse(struct request_head *head, struct request_head_progress *progress,
                            struct slice bytes, const struct http_head_limits *limits);
+
+/* Bytes of whole empty lines at the front of `bytes`: nothing of a request yet (RFC 9112 2.2). */
+size_t request_head_blank(struct slice bytes);
+
+/* More empty lines before a request than this, in bytes, are refused. */
+#define REQUEST_HEAD_BLANK_MAX 16
 
 /* The bytes that `head` points into were moved from `from` to `to`: let it point there. */
 void request_head_move(struct request_head *head, const char *from, const char *to);

@@ -69,10 +69,23 @@ static int module_add_limits(PyObject *module)
     return result;
 }
 
+/* The types of what open(..., "rb") gives. */
+static int module_import_io(struct module_state *state)
+{
+    PyObject *io = PyImport_ImportModule("io");
+    if (io) {
+        state->file_io = (PyTypeObject *)PyObject_GetAttrString(io, "FileIO");
+        state->buffered_reader = (PyTypeObject *)PyObject_GetAttrString(io, "BufferedReader");
+        state->buffered_random = (PyTypeObject *)PyObject_GetAttrString(io, "BufferedRandom");
+    }
+    Py_XDECREF(io);
+    return state->file_io && state->buffered_reader && state->buffered_random ? 0 : -1;
+}
+
 static int module_exec(PyObject *module)
 {
     struct module_state *state = state_of_module(module);
-    if (module_add_strings(state) < 0 || calls_init(state) < 0)
+    if (module_add_strings(state) < 0 || calls_init(state) < 0 || module_import_io(state) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
@@ -94,6 +107,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->file_wrapper_type);
     Py_VISIT(state->reader_type);
     Py_VISIT(state->event_type);
+    Py_VISIT(state->file_io);
+    Py_VISIT(state->buffered_reader);
+    Py_VISIT(state->buffered_random);
     return 0;
 }
 
@@ -109,6 +125,9 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->file_wrapper_type);
     Py_CLEAR(state->reader_type);
     Py_CLEAR(state->event_type);
+    Py_CLEAR(state->file_io);
+    Py_CLEAR(state->buffered_reader);
+    Py_CLEAR(state->buffered_random);
     return 0;
 }
 

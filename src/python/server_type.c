@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "python/exception.h"
 #include "python/wsgi/responder.h"
 #include "socket/listener.h"
 
@@ -20,19 +21,47 @@ static bool server_after_wait(void *context)
     server->thread = NULL;
     if (PyErr_CheckSignals() == 0)
         return true;
-#if PY_VERSION_HEX >= 0x030C0000
-    Py_XSETREF(server->failure, PyErr_GetRaisedException());
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback)
-        PyException_SetTraceback(value, traceback);
-    Py_XSETREF(server->failure, value);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-#endif
+    Py_XSETREF(server->failure, exception_fetch());
     return false;
+}
+
+static void server_raise_failure(struct server *server)
+{
+    PyObject *failure = server->failure;
+    server->failure = NULL;
+    PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+    Py_DECREF(failure);
+}
+
+void server_raise_wait(struct server *server, int result)
+{
+    static const struct {
+        int result;
+        int code;
+        const char *text;
+    } rows[] = {
+        {-EPIPE, ECONNRESET, "the client has left"},
+        {-ETIMEDOUT, ETIMEDOUT, "the client stopped sending its request body"},
+        {-EBADMSG, EBADMSG, "the request body is malformed or too large"},
+        {-ECANCELED, ECANCELED, "the server stops"},
+        {-EBUSY, EBUSY, "the request is waited for elsewhere, or not being answered now"},
+    };
+    if (result == -ECANCELED && server->failure) {
+        server_raise_failure(server);
+        return;
+    }
+    const char *text = "the client's connection has failed";
+    int code = -result;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].result == result) {
+            text = rows[i].text;
+            code = rows[i].code;
+        }
+    }
+    PyObject *exception = PyObject_CallFunction(PyExc_OSError, "is", code, text);
+    if (exception) /* one of OSError's subclasses */
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_XDECREF(exception);
 }
 
 static void server_on_message(void *context, const char *text)
@@ -131,6 +160,7 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
     server->state = state_of_type(Py_TYPE(server));
     server->on_message = Py_XNewRef(on_message);
     server->python_calls = python_calls;
+    server->handle_signals = handle_signals;
     config.handler = responder_handler(server);
     config.access_log_fd = access_log_fd;
     config.handle_signals = handle_signals;
@@ -212,8 +242,7 @@ static PyObject *server_run(struct server *server, PyObject *application)
     if (result < 0)
         return server_raise(&err);
     if (server->failure) {
-        PyErr_SetObject((PyObject *)Py_TYPE(server->failure), server->failure);
-        Py_CLEAR(server->failure);
+        server_raise_failure(server);
         return NULL;
     }
     Py_RETURN_NONE;

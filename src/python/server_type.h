@@ -22,8 +22,13 @@ struct server {
     PyObject *spare_responder; /* one kept for the next request */
     bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;
+    bool handle_signals;
     bool is_running;
 };
+
+/* worker_wait has returned `result` < 0: set what the application gets for it. What a Python signal
+ * handler has raised in the wait is raised in the application; else an OSError. */
+void server_raise_wait(struct server *server, int result);
 
 /* Add the type to the module. Returns 0, or -1 with an exception set. */
 int server_type_add(PyObject *module);

@@ -69,6 +69,9 @@ struct module_state {
     PyTypeObject *file_wrapper_type;
     PyTypeObject *reader_type;
     PyTypeObject *event_type;
+    PyTypeObject *file_io; /* io.FileIO and the others: what open(..., "rb") gives */
+    PyTypeObject *buffered_reader;
+    PyTypeObject *buffered_random;
     struct recording *recording;
 };
 

@@ -8,6 +8,12 @@
 #include "socket/kernel.h"
 
 #define ACCESS_LOG_WAITING (64u << 10)
+#define ACCESS_LOG_FIELD   4096 /* bytes of a field; what is longer is cut */
+
+static struct slice slice_front(struct slice slice, size_t most)
+{
+    return slice_of(slice.data, slice.len < most ? slice.len : most);
+}
 
 void access_log_init(struct access_log *log, int fd)
 {
@@ -66,14 +72,16 @@ static int append_request_line(struct buffer *out, const struct request_head *he
 {
     if (!head)
         return buffer_append(out, SLICE("-"));
-    return append_escaped(out, head->method_text) | buffer_append(out, SLICE(" ")) |
-           append_escaped(out, head->target) |
+    return append_escaped(out, slice_front(head->method_text, ACCESS_LOG_FIELD)) |
+           buffer_append(out, SLICE(" ")) |
+           append_escaped(out, slice_front(head->target, 2 * ACCESS_LOG_FIELD)) |
            buffer_append(out, head->minor ? SLICE(" HTTP/1.1") : SLICE(" HTTP/1.0"));
 }
 
 static int append_field(struct buffer *out, const struct request_head *head, struct slice name)
 {
-    return append_escaped(out, head ? request_head_field(head, name) : (struct slice){0});
+    struct slice value = head ? request_head_field(head, name) : (struct slice){0};
+    return append_escaped(out, slice_front(value, ACCESS_LOG_FIELD));
 }
 
 void access_log_note(struct access_log *log, struct access_log_request *request,

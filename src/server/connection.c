@@ -37,12 +37,15 @@ static const struct {
     [CONNECTION_CLOSED] = {0, PATIENCE_NONE},
 };
 
-/* (Re)start the patience that counts now: the client's, where it has not taken what is pending. */
-static void connection_start_patience(struct connection *connection)
+void connection_start_patience(struct connection *connection)
 {
     struct worker *worker = connection->worker;
     enum patience patience =
         connection->blocked ? PATIENCE_SEND : connection_states[connection->state].patience;
+    if (patience == PATIENCE_NONE && connection->exchange && connection->exchange->awaits_body)
+        patience = PATIENCE_BODY;
+    if (worker->handler_busy)
+        loop_update_time(&worker->loop); /* the application has taken its time since */
     if (patience == PATIENCE_KEEP_ALIVE && !connection->has_asked)
         patience = PATIENCE_HEAD; /* a client that has connected and says nothing */
     if (patience == PATIENCE_NONE)
@@ -66,6 +69,7 @@ void connection_enter(struct connection *connection, enum connection_state state
 static void connection_enter_idle(struct connection *connection)
 {
     connection->request = ++connection->worker->request_ids;
+    connection->blank = 0;
     connection_enter(connection, CONNECTION_IDLE);
     if (connection->input.len == 0 && connection->kept.capacity > 0)
         buffer_release(&connection->kept);
@@ -176,8 +180,10 @@ static void connection_drop_exchange(struct connection *connection)
         return;
     connection->exchange = NULL;
     exchange->connection = NULL;
-    if (exchange->in_handler)
+    if (exchange->in_handler) {
+        exchange_log_abort(exchange, connection->worker);
         return; /* given back when the handler returns */
+    }
     if (exchange->kept && !exchange->over)
         worker_handle_abort(connection->worker, exchange);
     exchange_give_back(connection->worker, exchange);
@@ -353,8 +359,7 @@ void connection_refuse(struct connection *connection, enum http_refusal refusal)
     connection_flush(connection);
 }
 
-/* Come back to it in the next turn. */
-static void connection_again(struct connection *connection)
+void connection_again(struct connection *connection)
 {
     if (!list_is_linked(&connection->again))
         list_append(&connection->worker->again, &connection->again);
@@ -382,12 +387,13 @@ static void connection_end(struct connection *connection)
     connection_again(connection);
 }
 
-/* Does a handler that kept the exchange wait for the room that there is now? */
-static bool connection_owes_room(const struct connection *connection)
+/* Does a handler that kept the exchange wait for the room that there is now, or for its turn? */
+static bool connection_owes_call(const struct connection *connection)
 {
     const struct exchange *exchange = connection->exchange;
-    return connection->state == CONNECTION_RUN && exchange->awaits_room &&
-           exchange_pending(exchange) == 0;
+    if (connection->state != CONNECTION_RUN)
+        return false;
+    return exchange->awaits_turn || (exchange->awaits_room && exchange_pending(exchange) == 0);
 }
 
 /* The output has gone to the kernel. */
@@ -427,7 +433,7 @@ int connection_flush(struct connection *connection)
         connection_start_patience(connection);
     if (!connection->blocked)
         connection_drained(connection);
-    if (connection->state != CONNECTION_CLOSED && connection_owes_room(connection))
+    if (connection->state != CONNECTION_CLOSED && connection_owes_call(connection))
         connection_again(connection);
     return connection->state == CONNECTION_CLOSED ? -EPIPE : 0;
 }
@@ -515,6 +521,22 @@ static bool connection_begin_body(struct connection *connection)
     return true;
 }
 
+/* A client that has sent empty lines, and nothing behind them, has not begun a request. Returns
+ * whether that is all there is. */
+static bool connection_skip_blank(struct connection *connection)
+{
+    size_t len = request_head_blank(connection->input);
+    if (len < connection->input.len)
+        return false;
+    if (len > REQUEST_HEAD_BLANK_MAX - (size_t)connection->blank) {
+        connection_refuse(connection, HTTP_BAD_REQUEST_LINE);
+        return true;
+    }
+    connection->blank = (uint8_t)(connection->blank + len);
+    connection_consume(connection, len);
+    return true;
+}
+
 /* States IDLE and READ_HEAD. Returns whether to go on. */
 static bool connection_read_head(struct connection *connection)
 {
@@ -525,6 +547,10 @@ static bool connection_read_head(struct connection *connection)
         if (n <= 0)
             return false;
     }
+    if (connection->state == CONNECTION_IDLE && connection->input.data[0] == '\r' &&
+        connection_skip_blank(connection))
+        return connection->state == CONNECTION_IDLE &&
+               (connection->readable || connection->peer_ended);
     const struct limits *limits = &connection->worker->config.limits;
     struct http_head_limits head_limits = {
         .request_line = (size_t)limits->request_line,
@@ -597,18 +623,19 @@ void connection_read_ahead(struct connection *connection)
         if (n < 0)
             return; /* closed: the exchange knows */
         if (n == 0 && connection->peer_ended)
-            exchange_fail_body(exchange, -EPIPE);
+            exchange_fail_body(exchange, -EPIPE, HTTP_INCOMPLETE_REQUEST);
         if (n == 0)
             continue;
         struct slice input = connection->input;
-        if (exchange_feed_body(exchange, &input, false) < 0) {
-            exchange_fail_body(exchange, -EBADMSG);
+        int fed = exchange_feed_body(exchange, &input, false);
+        if (fed < 0) {
+            exchange_fail_body(exchange, -EBADMSG, (enum http_refusal) - fed);
             input.len = 0; /* where the next request would begin is not known */
             connection->last = connection->unread = true;
         }
         connection_consume(connection, connection->input.len - input.len);
         if (exchange->body_state == BODY_ASKED && exchange_body_is_too_slow(exchange))
-            exchange_fail_body(exchange, -ETIMEDOUT);
+            exchange_fail_body(exchange, -ETIMEDOUT, HTTP_REQUEST_TIMEOUT);
     }
 }
 
@@ -632,7 +659,7 @@ static bool connection_serve_handler(struct connection *connection)
 {
     if (connection->exchange->body_state == BODY_ASKED)
         connection_read_ahead(connection);
-    if (connection->state != CONNECTION_RUN || !connection_owes_room(connection))
+    if (!connection_owes_call(connection))
         return false;
     worker_handle_writable(connection->worker, connection);
     return connection->state == CONNECTION_IDLE;
@@ -678,7 +705,7 @@ void connection_advance(struct connection *connection)
 void connection_on_ready(struct loop_watch *watch, uint32_t ready)
 {
     struct connection *connection = list_entry(watch, struct connection, watch);
-    if (connection->state == CONNECTION_CLOSED)
+    if (connection->state == CONNECTION_CLOSED || connection->worker->forgotten)
         return;
     if (ready & LOOP_PEER_ENDED)
         connection->peer_ending = true;
@@ -695,7 +722,8 @@ void connection_on_ready(struct loop_watch *watch, uint32_t ready)
         connection_advance(connection);
 }
 
-void connection_expire(struct connection *connection)
+/* Its patience is over, and nothing has come. */
+static void connection_give_up(struct connection *connection)
 {
     switch ((enum connection_state)connection->state) {
     case CONNECTION_READ_HEAD:
@@ -707,7 +735,7 @@ void connection_expire(struct connection *connection)
         break;
     case CONNECTION_RUN:
         if (!connection->blocked) {
-            exchange_fail_body(connection->exchange, -ETIMEDOUT);
+            exchange_fail_body(connection->exchange, -ETIMEDOUT, HTTP_REQUEST_TIMEOUT);
             return;
         }
         break;
@@ -721,4 +749,30 @@ void connection_expire(struct connection *connection)
         break;
     }
     connection_close(connection);
+}
+
+void connection_expire(struct connection *connection)
+{
+    bool reads = connection->state == CONNECTION_IDLE ||
+                 connection->state == CONNECTION_READ_HEAD ||
+                 connection->state == CONNECTION_READ_BODY;
+    if (!reads || connection->blocked) {
+        connection_give_up(connection);
+        return;
+    }
+    /* What has come in time may still lie in the kernel, when the application has kept us from
+     * reading it. */
+    connection->readable = true;
+    connection->expired = true;
+    connection_again(connection);
+}
+
+void connection_resume(struct connection *connection)
+{
+    uint8_t state = connection->state;
+    bool expired = connection->expired;
+    connection->expired = false;
+    connection_advance(connection);
+    if (expired && connection->state == state && !list_is_linked(&connection->timer.node))
+        connection_give_up(connection);
 }

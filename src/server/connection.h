@@ -71,6 +71,7 @@ struct connection {
     uint32_t forks; /* worker.forks when it was opened */
     uint16_t listener;
     uint8_t state;    /* enum connection_state */
+    uint8_t blank;    /* bytes of empty lines before the request that is awaited */
     bool readable;    /* the socket may have bytes: recv until it says no */
     bool has_asked;   /* a request of it was read */
     bool peer_ending; /* the loop has said that the peer's end is on its way */
@@ -78,6 +79,7 @@ struct connection {
     bool unread;      /* the client may still be sending what nobody will read */
     bool blocked;     /* the socket took less than was pending */
     bool last;        /* nothing more is served: close after the output */
+    bool expired;     /* its patience is over, and it is looked at once more */
     bool cut;         /* the last answer is not whole, and only a reset can tell the client */
     struct address peer;
 };
@@ -95,6 +97,9 @@ struct connection *connection_open_stream(struct worker *worker, struct stream *
 /* Something is ready on the connection's stream: LOOP_... bits. */
 void connection_on_ready(struct loop_watch *watch, uint32_t ready);
 
+/* Come back to it in the next turn. */
+void connection_again(struct connection *connection);
+
 /* Do what can be done now: read, parse, call the handler, until it would have to wait. */
 void connection_advance(struct connection *connection);
 
@@ -104,8 +109,14 @@ int connection_flush(struct connection *connection);
 /* Flush at the end of the worker's turn. */
 void connection_flush_later(struct connection *connection);
 
-/* Its patience is over. */
+/* Its patience is over: see whether something has come, in the next turn, before giving up. */
 void connection_expire(struct connection *connection);
+
+/* Go on where connection_again or connection_expire has left it. */
+void connection_resume(struct connection *connection);
+
+/* (Re)start the patience that counts now: the client's, where it has not taken what is pending. */
+void connection_start_patience(struct connection *connection);
 
 /* Answer with a refusal, then close: the connection's last act. */
 void connection_refuse(struct connection *connection, enum http_refusal refusal);

@@ -27,7 +27,10 @@ static void exchange_reset(struct exchange *exchange)
     exchange->body_state = BODY_WHOLE;
     exchange->body_error = 0;
     exchange->in_handler = exchange->kept = exchange->over = false;
-    exchange->head_sent = exchange->bodiless = exchange->awaits_room = false;
+    exchange->head_sent = exchange->bodiless = false;
+    exchange->awaits_room = exchange->awaits_turn = exchange->awaits_body = false;
+    exchange->body_waited_ms = 0;
+    exchange->body_refusal = HTTP_ACCEPTED;
     exchange->chunked_reply = exchange->delimited_by_close = false;
     exchange->room = UINT64_MAX;
     exchange->body_sent = 0;
@@ -157,7 +160,7 @@ bool exchange_body_is_too_slow(const struct exchange *exchange)
 {
     const struct worker *worker = exchange->connection->worker;
     const struct limits *limits = &worker->config.limits;
-    uint64_t passed_ms = worker->loop.now_ms - exchange->body_began_ms;
+    uint64_t passed_ms = exchange->body_waited_ms + (worker->loop.now_ms - exchange->body_began_ms);
     if (limits->body_rate == 0 || passed_ms <= limits->body_ms)
         return false;
     return exchange->body_arrived / passed_ms < limits->body_rate / 1000 ||
@@ -165,10 +168,48 @@ bool exchange_body_is_too_slow(const struct exchange *exchange)
             exchange->body_arrived * 1000 / passed_ms < limits->body_rate);
 }
 
-void exchange_fail_body(struct exchange *exchange, int error)
+void exchange_begin_body_wait(struct exchange *exchange)
+{
+    exchange->awaits_body = true;
+    exchange->body_began_ms = exchange->connection->worker->loop.now_ms;
+}
+
+void exchange_end_body_wait(struct exchange *exchange)
+{
+    if (exchange->connection)
+        exchange->body_waited_ms +=
+            exchange->connection->worker->loop.now_ms - exchange->body_began_ms;
+    exchange->awaits_body = false;
+}
+
+void exchange_fail_body(struct exchange *exchange, int error, enum http_refusal refusal)
 {
     exchange->body_state = BODY_FAILED;
     exchange->body_error = error;
+    exchange->body_refusal = refusal;
+}
+
+bool exchange_in_handler(const struct exchange *exchange)
+{
+    return exchange->in_handler;
+}
+
+enum http_refusal exchange_body_refusal(const struct exchange *exchange)
+{
+    return exchange->body_refusal;
+}
+
+void exchange_yield(struct exchange *exchange)
+{
+    exchange->awaits_turn = true;
+}
+
+void exchange_log_abort(struct exchange *exchange, struct worker *worker)
+{
+    /* 499 is what others write there too: no status has left. */
+    access_log_add(&worker->access_log, &exchange->log,
+                   exchange->status > 0 ? exchange->status : 499, exchange->body_sent);
+    trace_request_end(exchange->status, exchange->body_sent);
 }
 
 /* Count `data` as arrived and store it. */
@@ -282,7 +323,7 @@ static void exchange_ask_for_body(struct exchange *exchange)
     if (exchange->head_sent)
         return; /* too late to ask: the client sends or leaves */
     if (!output || output_copy(output, SLICE("HTTP/1.1 100 Continue\r\n\r\n")) < 0) {
-        exchange_fail_body(exchange, -ENOMEM);
+        exchange_fail_body(exchange, -ENOMEM, HTTP_INTERNAL_ERROR);
         return;
     }
     exchange->connection->sent_request = exchange->id;

@@ -71,6 +71,17 @@ ssize_t exchange_read(struct exchange *exchange, void *data, size_t len);
  * empty. Valid until the exchange is over. */
 struct slice exchange_trailers(const struct exchange *exchange);
 
+/* Is on_request or on_writable running for it? Only then may anybody wait for its client. */
+bool exchange_in_handler(const struct exchange *exchange);
+
+/* When the body has failed (exchange_read): what to refuse the request with, where the handler
+ * cannot go on without it; else HTTP_ACCEPTED. */
+enum http_refusal exchange_body_refusal(const struct exchange *exchange);
+
+/* The handler returns with more to send, so that other connections get their turn: on_writable is
+ * called in the next one. */
+void exchange_yield(struct exchange *exchange);
+
 /* Has the client left (or the server given up on it)? Then calls fail with -EPIPE. */
 bool exchange_is_orphan(const struct exchange *exchange);
 

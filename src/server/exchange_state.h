@@ -38,12 +38,14 @@ struct exchange {
     struct slice body; /* bytes of the body in the connection's input, read before the spool's */
     struct spool spool;
     struct chunked_decoder chunked;
-    struct buffer trailers; /* the trailer section's field lines */
-    uint64_t body_to_come;  /* bytes of a Content-Length that have not arrived */
-    uint64_t body_arrived;  /* decoded bytes that have arrived */
-    uint64_t body_began_ms; /* when waiting for it began */
-    uint8_t body_state;     /* enum body_state */
-    int body_error;         /* -errno, as exchange_read returns it */
+    struct buffer trailers;         /* the trailer section's field lines */
+    uint64_t body_to_come;          /* bytes of a Content-Length that have not arrived */
+    uint64_t body_arrived;          /* decoded bytes that have arrived */
+    uint64_t body_began_ms;         /* when waiting for it began: now, or the last time */
+    uint64_t body_waited_ms;        /* how long the waits before that one took */
+    uint8_t body_state;             /* enum body_state */
+    int body_error;                 /* -errno, as exchange_read returns it */
+    enum http_refusal body_refusal; /* what the client is to be told of it */
 
     bool in_handler; /* on_request or on_writable is running */
     bool kept;       /* the handler has returned without finishing */
@@ -53,6 +55,8 @@ struct exchange {
     bool chunked_reply;
     bool delimited_by_close;
     bool awaits_room; /* returned with output pending: on_writable is owed */
+    bool awaits_turn; /* returned to let others have theirs: on_writable is owed */
+    bool awaits_body; /* the handler is waiting for it */
     uint64_t room;
     uint64_t body_sent;
     int status;
@@ -93,7 +97,14 @@ int exchange_feed_body(struct exchange *exchange, struct slice *input, bool in_p
  * waiting began, and nobody is asked before limits.body_ms. */
 bool exchange_body_is_too_slow(const struct exchange *exchange);
 
-/* The body will not become whole. */
-void exchange_fail_body(struct exchange *exchange, int error);
+/* Waiting for the client's body begins or ends: that time counts against the client. */
+void exchange_begin_body_wait(struct exchange *exchange);
+void exchange_end_body_wait(struct exchange *exchange);
+
+/* The body will not become whole: what exchange_read returns, and what the client is told. */
+void exchange_fail_body(struct exchange *exchange, int error, enum http_refusal refusal);
+
+/* The line of an answer that nobody was left to get. */
+void exchange_log_abort(struct exchange *exchange, struct worker *worker);
 
 #endif

@@ -60,35 +60,45 @@ static int spool_write_file(struct spool *spool, struct slice data)
     return 0;
 }
 
-int spool_write(struct spool *spool, struct slice data)
+/* Move what memory holds to the file, which is made when there is none. */
+static int spool_empty_memory(struct spool *spool)
 {
     if (spool->fd < 0) {
-        int result = buffer_append(&spool->memory, data);
-        if (result != -ENOBUFS)
-            return result;
-        spool->fd = spool_open();
-        if (spool->fd < 0) {
-            result = spool->fd;
-            spool->fd = -1;
-            return result;
-        }
-        /* What memory holds stays in front of the file. */
+        int fd = spool_open();
+        if (fd < 0)
+            return fd;
+        spool->fd = fd;
     }
+    int result = spool_write_file(spool, buffer_slice(&spool->memory));
+    if (result == 0)
+        buffer_consume(&spool->memory, buffer_len(&spool->memory));
+    return result;
+}
+
+int spool_write(struct spool *spool, struct slice data)
+{
+    int result = buffer_append(&spool->memory, data);
+    if (result != -ENOBUFS)
+        return result;
+    result = spool_empty_memory(spool);
+    if (result < 0)
+        return result;
+    if (data.len < spool->memory.max)
+        return buffer_append(&spool->memory, data);
     return spool_write_file(spool, data);
 }
 
 ssize_t spool_read(struct spool *spool, void *data, size_t len)
 {
-    size_t in_memory = buffer_len(&spool->memory);
-    if (in_memory > 0) {
+    uint64_t left = spool->written - spool->read;
+    if (left == 0) {
+        size_t in_memory = buffer_len(&spool->memory);
         size_t n = len < in_memory ? len : in_memory;
-        memcpy(data, buffer_slice(&spool->memory).data, n);
+        if (n > 0)
+            memcpy(data, buffer_slice(&spool->memory).data, n);
         buffer_consume(&spool->memory, n);
         return (ssize_t)n;
     }
-    uint64_t left = spool->written - spool->read;
-    if (left == 0)
-        return 0;
     size_t want = len < left ? len : (size_t)left;
     ssize_t n = pread(spool->fd, data, want, (off_t)spool->read);
     if (n <= 0)

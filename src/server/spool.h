@@ -9,7 +9,8 @@
 #include "base/buffer.h"
 #include "base/slice.h"
 
-/* `fd`: the file, -1 while all is in memory. `written`, `read`: bytes of the file. */
+/* `fd`: the file, -1 while all is in memory. `written`, `read`: bytes of the file; what `memory`
+ * holds comes behind them, so that small writes reach the file together. */
 struct spool {
     struct buffer memory;
     int fd;

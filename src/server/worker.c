@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -339,6 +340,13 @@ static void worker_flush_before_call(struct worker *worker)
         worker_flush(worker);
 }
 
+/* After a call that took its time, or a wait. */
+static void worker_update_time(struct worker *worker)
+{
+    loop_update_time(&worker->loop);
+    worker->second_known = false;
+}
+
 /* The handler has returned: see what it left. */
 static void worker_handler_returned(struct worker *worker, struct exchange *exchange)
 {
@@ -346,6 +354,8 @@ static void worker_handler_returned(struct worker *worker, struct exchange *exch
     exchange->in_handler = false;
     worker->handler_busy = false;
     worker->borrower = NULL;
+    if (worker->call_ticks > worker->batch_ticks)
+        worker_update_time(worker);
     if (!connection) {
         exchange_give_back(worker, exchange);
         return;
@@ -357,8 +367,10 @@ static void worker_handler_returned(struct worker *worker, struct exchange *exch
     exchange->kept = true;
     exchange->awaits_room = exchange_pending(exchange) > 0;
     if (exchange_keep_body(exchange) < 0)
-        exchange_fail_body(exchange, -EIO);
+        exchange_fail_body(exchange, -EIO, HTTP_CANNOT_STORE_BODY);
     connection_flush_later(connection);
+    if (exchange->awaits_turn)
+        connection_again(connection);
 }
 
 static void worker_call(struct worker *worker, struct exchange *exchange,
@@ -368,7 +380,7 @@ static void worker_call(struct worker *worker, struct exchange *exchange,
     worker->handler_busy = true;
     worker->borrower = exchange->connection;
     exchange->in_handler = true;
-    exchange->awaits_room = false;
+    exchange->awaits_room = exchange->awaits_turn = false;
     trace_subject(exchange->connection->id, exchange->id);
     call(worker->config.handler.context, exchange);
     worker->call_ticks = clock_ticks() - begin;
@@ -378,6 +390,8 @@ static void worker_call(struct worker *worker, struct exchange *exchange,
 void worker_handle(struct worker *worker, struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
+    if (worker->forgotten)
+        return; /* its parent serves it */
     if (worker->handler_busy) {
         if (exchange_keep_head(exchange) < 0 || exchange_keep_body(exchange) < 0) {
             connection_refuse(connection, HTTP_INTERNAL_ERROR);
@@ -413,8 +427,7 @@ void worker_handle_writable(struct worker *worker, struct connection *connection
 
 void worker_handle_abort(struct worker *worker, struct exchange *exchange)
 {
-    access_log_add(&worker->access_log, &exchange->log, exchange->status, exchange->body_sent);
-    trace_request_end(exchange->status, exchange->body_sent);
+    exchange_log_abort(exchange, worker);
     worker->config.handler.on_abort(worker->config.handler.context, exchange);
 }
 
@@ -445,8 +458,8 @@ static void worker_run_again(struct worker *worker)
         struct connection *connection = list_entry(node, struct connection, again);
         if (connection->state == CONNECTION_READY)
             worker_handle(worker, connection);
-        if (connection->state != CONNECTION_CLOSED)
-            connection_advance(connection);
+        if (connection->state != CONNECTION_CLOSED && !worker->forgotten)
+            connection_resume(connection);
     }
 }
 
@@ -484,6 +497,8 @@ void worker_serve(struct worker *worker)
 {
     worker->second_known = false;
     loop_dispatch(&worker->loop);
+    if (worker->forgotten)
+        return;
     worker_run_again(worker);
     worker_expire(worker);
     worker_flush(worker);
@@ -509,50 +524,6 @@ static int worker_turn(struct worker *worker)
         return -ECANCELED;
     worker_serve(worker);
     return worker->forgotten ? -ECANCELED : 0;
-}
-
-/* The wait is over, or cannot come to a good end. */
-static int worker_wait_result(const struct exchange *exchange, enum worker_wait what)
-{
-    if (!exchange->connection)
-        return -EPIPE;
-    if (what == WORKER_WAIT_DRAINED)
-        return exchange_pending(exchange) > 0 ? -EAGAIN : 0;
-    if (spool_left(&exchange->spool) > 0 || exchange->body_state == BODY_WHOLE)
-        return 0;
-    return exchange->body_state == BODY_FAILED ? exchange->body_error : -EAGAIN;
-}
-
-/* A client that must send: its patience runs from now. */
-static void worker_wait_begin(struct worker *worker, struct exchange *exchange,
-                              enum worker_wait what)
-{
-    struct connection *connection = exchange->connection;
-    if (what == WORKER_WAIT_READABLE && !connection->blocked)
-        timer_start(&worker->patience[PATIENCE_BODY], &connection->timer, worker->loop.now_ms);
-    connection_flush(connection);
-}
-
-int worker_wait(struct worker *worker, struct exchange *exchange, enum worker_wait what)
-{
-    struct connection *borrower = worker->borrower;
-    int result = worker_wait_result(exchange, what);
-    if (result != -EAGAIN)
-        return result;
-    if (borrower && (exchange_keep_body(exchange) < 0 || connection_keep_input(borrower) < 0))
-        return -EPIPE;
-    worker_wait_begin(worker, exchange, what);
-    worker_flush(worker);
-    while ((result = worker_wait_result(exchange, what)) == -EAGAIN) {
-        result = worker_turn(worker);
-        if (result < 0)
-            return result;
-    }
-    if (exchange->connection && !exchange->connection->blocked)
-        timer_stop(&exchange->connection->timer);
-    if (exchange->connection)
-        trace_subject(exchange->connection->id, exchange->id);
-    return result;
 }
 
 void worker_stop(struct worker *worker)
@@ -606,6 +577,69 @@ static bool worker_is_done(struct worker *worker)
     return worker->connection_count == 0 || worker->loop.now_ms >= worker->stop_deadline_ms;
 }
 
+/* The wait is over, or cannot come to a good end. */
+static int worker_wait_result(const struct exchange *exchange, enum worker_wait what)
+{
+    if (!exchange->connection)
+        return -EPIPE;
+    if (what == WORKER_WAIT_DRAINED)
+        return exchange_pending(exchange) > 0 ? -EAGAIN : 0;
+    if (spool_left(&exchange->spool) > 0 || exchange->body_state == BODY_WHOLE)
+        return 0;
+    return exchange->body_state == BODY_FAILED ? exchange->body_error : -EAGAIN;
+}
+
+/* A client that must send: its patience runs from now. */
+static void worker_wait_begin(struct worker *worker, struct exchange *exchange,
+                              enum worker_wait what)
+{
+    struct connection *connection = exchange->connection;
+    worker_update_time(worker);
+    if (what == WORKER_WAIT_READABLE) {
+        exchange_begin_body_wait(exchange);
+        connection_start_patience(connection);
+    }
+    connection_flush(connection);
+}
+
+static void worker_wait_end(struct exchange *exchange, enum worker_wait what)
+{
+    struct connection *connection = exchange->connection;
+    if (what == WORKER_WAIT_READABLE)
+        exchange_end_body_wait(exchange);
+    if (!connection)
+        return;
+    if (!connection->blocked)
+        timer_stop(&connection->timer);
+    trace_subject(connection->id, exchange->id);
+}
+
+int worker_wait(struct worker *worker, struct exchange *exchange, enum worker_wait what)
+{
+    struct connection *borrower = worker->borrower;
+    int result = worker_wait_result(exchange, what);
+    if (result != -EAGAIN)
+        return result;
+    if (!exchange->in_handler || worker->handler_waits ||
+        !pthread_equal(worker->thread, pthread_self()))
+        return -EBUSY;
+    if (borrower && (exchange_keep_body(exchange) < 0 || connection_keep_input(borrower) < 0))
+        return -EPIPE;
+    worker->handler_waits = true;
+    worker_wait_begin(worker, exchange, what);
+    worker_flush(worker);
+    while ((result = worker_wait_result(exchange, what)) == -EAGAIN) {
+        result = worker_turn(worker);
+        if (result == 0 && worker_is_done(worker))
+            result = -ECANCELED;
+        if (result < 0)
+            break;
+    }
+    worker->handler_waits = false;
+    worker_wait_end(exchange, what);
+    return result;
+}
+
 int worker_run(struct worker *worker, struct error *err)
 {
     int result = 0;
@@ -614,6 +648,7 @@ int worker_run(struct worker *worker, struct error *err)
         if (result < 0)
             return result;
     }
+    worker->thread = pthread_self();
     loop_update_time(&worker->loop);
     while (result == 0 && !worker_is_done(worker))
         result = worker_turn(worker);

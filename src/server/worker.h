@@ -52,7 +52,8 @@ enum worker_wait { WORKER_WAIT_READABLE, WORKER_WAIT_DRAINED };
 /* Wait, inside on_request or on_writable, until exchange_read would not return -EAGAIN, or until
  * exchange_pending is 0. Other connections are read, written and accepted meanwhile; their
  * requests wait for the handler. Returns 0, or -EPIPE, -ETIMEDOUT as exchange_read would;
- * -ECANCELED: after_wait said stop. */
+ * -ECANCELED: after_wait said stop, or a stop's time is over; -EBUSY: not in a handler, or it is
+ * waited for already. */
 int worker_wait(struct worker *worker, struct exchange *exchange, enum worker_wait what);
 
 /* Now, for people and tests: connections open. */

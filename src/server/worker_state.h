@@ -2,6 +2,7 @@
 #ifndef ZOLAL_SERVER_WORKER_STATE_H
 #define ZOLAL_SERVER_WORKER_STATE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,6 +55,8 @@ struct worker {
 
     struct connection *borrower; /* whose input lies in `receive` */
     bool handler_busy;           /* a handler is running: requests wait */
+    pthread_t thread;            /* that is in worker_run */
+    bool handler_waits;          /* and turns the loop itself, in worker_wait */
     _Atomic bool stop_asked;     /* written by worker_stop, read by the loop */
     bool stopping;
     uint32_t forks; /* how often this process has forked since the worker was made */

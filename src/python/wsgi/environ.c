@@ -339,7 +339,7 @@ static int environ_set_request_line(struct environ_cache *cache, struct module_s
         return -1;
     if (head->minor == 0 && PyDict_SetItem(environ, S(SERVER_PROTOCOL), S(HTTP_1_0)) < 0)
         return -1;
-    if (head->form == HTTP_ASTERISK_FORM)
+    if (head->form == HTTP_ASTERISK_FORM || head->path.len == 0)
         return 0; /* the server as a whole: PATH_INFO stays empty */
     return environ_set_path(cache, state, environ, head->path);
 }

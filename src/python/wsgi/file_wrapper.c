@@ -52,8 +52,8 @@ static PyObject *file_wrapper_next(struct file_wrapper *wrapper)
     if (!wrapper->file)
         return NULL;
     PyObject *data = PyObject_CallMethod(wrapper->file, "read", "n", wrapper->block_size);
-    if (data && PyObject_Size(data) == 0)
-        Py_CLEAR(data);
+    if (data && PyObject_Size(data) <= 0)
+        Py_CLEAR(data); /* the end, or an exception */
     return data;
 }
 
@@ -82,16 +82,37 @@ static long long file_number(PyObject *file, PyObject *method)
     return number;
 }
 
+/* Are the descriptor's bytes the file's? Not those of a GzipFile or a text file, which have a
+ * descriptor too. `file` may be NULL. */
+static bool file_is_raw(struct module_state *state, PyObject *file)
+{
+    if (!file)
+        return false;
+    if (PyObject_TypeCheck(file, state->file_io))
+        return true;
+    if (!PyObject_TypeCheck(file, state->buffered_reader) &&
+        !PyObject_TypeCheck(file, state->buffered_random))
+        return false;
+    PyObject *raw = PyObject_GetAttrString(file, "raw");
+    bool is_raw = raw && PyObject_TypeCheck(raw, state->file_io);
+    PyErr_Clear();
+    Py_XDECREF(raw);
+    return is_raw;
+}
+
 bool file_wrapper_range(struct module_state *state, PyObject *object, struct file_range *range)
 {
     struct file_wrapper *wrapper = (struct file_wrapper *)object;
     struct stat status;
+    if (!file_is_raw(state, wrapper->file))
+        return false;
     long long fd = file_number(wrapper->file, state->strings[STRING_FILENO]);
     long long offset = fd >= 0 ? file_number(wrapper->file, state->strings[STRING_TELL]) : -1;
     PyErr_Clear();
     if (fd < 0 || fd > INT32_MAX || offset < 0 || fstat((int)fd, &status) < 0)
         return false;
-    if (!S_ISREG(status.st_mode) || offset > status.st_size)
+    /* Files of /proc have a size of 0, and something in them. */
+    if (!S_ISREG(status.st_mode) || offset >= status.st_size)
         return false;
     range->fd = (int)fd;
     range->offset = (off_t)offset;

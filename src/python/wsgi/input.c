@@ -45,34 +45,6 @@ static void input_dealloc(struct input *input)
     Py_DECREF(type);
 }
 
-/* The body cannot be read to its end. OSError's subclasses come from the number. */
-static Py_ssize_t input_raise(int error)
-{
-    static const struct {
-        int error;
-        int code;
-        const char *text;
-    } rows[] = {
-        {-EPIPE, ECONNRESET, "the client left before its request body was whole"},
-        {-ETIMEDOUT, ETIMEDOUT, "the client stopped sending its request body"},
-        {-EBADMSG, EBADMSG, "the request body is malformed or too large"},
-        {-ECANCELED, ECANCELED, "the server stops"},
-    };
-    const char *text = "the request body cannot be read";
-    int code = -error;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (rows[i].error == error) {
-            text = rows[i].text;
-            code = rows[i].code;
-        }
-    }
-    PyObject *arguments = Py_BuildValue("(is)", code, text);
-    if (arguments)
-        PyErr_SetObject(PyExc_OSError, arguments);
-    Py_XDECREF(arguments);
-    return -1;
-}
-
 /* Read at least one byte into `data`, waiting for the client where that must be. 0: the end; -1: an
  * exception is set. */
 static Py_ssize_t input_receive(struct input *input, char *data, size_t len)
@@ -83,8 +55,10 @@ static Py_ssize_t input_receive(struct input *input, char *data, size_t len)
             return n;
         if (n == -EAGAIN)
             n = worker_wait(input->server->worker, input->exchange, WORKER_WAIT_READABLE);
-        if (n < 0)
-            return input_raise((int)n);
+        if (n < 0) {
+            server_raise_wait(input->server, (int)n);
+            return -1;
+        }
     }
     return 0;
 }

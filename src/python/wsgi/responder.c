@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "python/calls.h"
+#include "python/exception.h"
 #include "python/server_type.h"
 #include "python/wsgi/file_wrapper.h"
 #include "python/wsgi/input.h"
@@ -13,6 +14,12 @@
 
 /* A reply may wait for a close() that takes no longer, to leave together with others. */
 #define CLOSE_QUICK_NS 100000
+
+/* An iterable that goes on for longer lets other connections have their turn. */
+#define TURN_NS 2000000
+
+/* Bytes of a list that are gathered before they leave. */
+#define PENDING_MAX 65536
 
 /* What a step of the answer came to. */
 enum step {
@@ -92,23 +99,6 @@ static void responder_dealloc(struct responder *responder)
     Py_DECREF(type);
 }
 
-/* The exception that is set, as an object; NULL when it cannot be made one. */
-static PyObject *responder_fetch_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (value && traceback)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
 /* "zolal: GET /path: what", on sys.stderr. */
 static void responder_log(const struct responder *responder, const char *what)
 {
@@ -130,7 +120,7 @@ static void responder_log(const struct responder *responder, const char *what)
  * process on a SystemExit. */
 static void responder_log_exception(const struct responder *responder, const char *what)
 {
-    PyObject *exception = responder_fetch_exception();
+    PyObject *exception = exception_fetch();
     PyObject *module = PyImport_ImportModule("traceback");
     PyObject *traceback = exception ? PyException_GetTraceback(exception) : NULL;
     PyObject *result = NULL;
@@ -191,19 +181,48 @@ static void responder_release(struct responder *responder)
         Py_DECREF(responder);
 }
 
+/* Is the exception the one by which we told the application that its client has left or sent half a
+ * request, passed on? */
+static bool responder_failure_is_the_clients(const struct responder *responder)
+{
+    const struct exchange *exchange = responder->exchange;
+    if (exchange_is_orphan(exchange))
+        return PyErr_ExceptionMatches(PyExc_ConnectionError);
+    return exchange_body_refusal(exchange) != HTTP_ACCEPTED &&
+           PyErr_ExceptionMatches(PyExc_OSError);
+}
+
+/* Ctrl-C while the application runs ends an embedded server, as it ends its wait for events. */
+static void responder_note_interrupt(struct responder *responder)
+{
+    struct server *server = responder->server;
+    if (server->handle_signals || !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+        return;
+    PyObject *exception = exception_fetch();
+    Py_XSETREF(server->failure, Py_XNewRef(exception));
+    worker_stop(server->worker);
+    if (exception)
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_XDECREF(exception);
+}
+
 /* The application has failed: an exception is set. 500 where that can still be said. */
 static void responder_fail(struct responder *responder)
 {
     struct exchange *exchange = responder->exchange;
-    bool client_left = exchange_is_orphan(exchange);
-    if (client_left && PyErr_ExceptionMatches(PyExc_ConnectionError))
-        PyErr_Clear(); /* we told the application that its client has left, and it passed that on */
-    else
+    enum http_refusal refusal = HTTP_INTERNAL_ERROR;
+    if (responder_failure_is_the_clients(responder)) {
+        PyErr_Clear();
+        if (exchange_body_refusal(exchange) != HTTP_ACCEPTED)
+            refusal = exchange_body_refusal(exchange);
+    } else {
+        responder_note_interrupt(responder);
         responder_log_exception(responder, "the application failed");
+    }
     if (exchange_head_sent(exchange))
         exchange_abort(exchange);
     else
-        exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
+        exchange_refuse(exchange, refusal);
     responder_release(responder);
 }
 
@@ -227,12 +246,23 @@ static void responder_release_bytes(void *bytes)
     Py_DECREF((PyObject *)bytes);
 }
 
+/* The connection has ended under the answer. */
+static enum step responder_lost(int result)
+{
+    if (result == -ENOMEM)
+        PyErr_NoMemory();
+    else
+        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+    return STEP_FAILED;
+}
+
 /* Queue bytes of the body; what goes beyond Content-Length never leaves. */
 static enum step responder_send(struct responder *responder, PyObject *bytes)
 {
     struct exchange *exchange = responder->exchange;
     struct slice data = slice_of(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
-    struct lender lender = {responder_release_bytes, bytes};
+    /* What is lent is released without running anybody's code. */
+    struct lender lender = {PyBytes_CheckExact(bytes) ? responder_release_bytes : NULL, bytes};
     uint64_t room = exchange_room(exchange);
     bool too_long = data.len > room;
     if (too_long)
@@ -240,10 +270,8 @@ static enum step responder_send(struct responder *responder, PyObject *bytes)
     int sent = exchange_send(exchange, data, lender);
     if (sent == EXCHANGE_KEPT)
         Py_INCREF(bytes);
-    if (sent < 0) {
-        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
-        return STEP_FAILED;
-    }
+    if (sent < 0)
+        return responder_lost(sent);
     if (too_long && !exchange_is_bodiless(exchange)) {
         responder_log(responder, "the application sent more than its Content-Length: the rest is "
                                  "dropped");
@@ -265,10 +293,8 @@ static bool responder_check_bytes(PyObject *item, const char *from)
 /* Give the kernel what there is. */
 static enum step responder_flush(struct responder *responder)
 {
-    if (exchange_flush(responder->exchange) < 0) {
-        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
-        return STEP_FAILED;
-    }
+    if (exchange_flush(responder->exchange) < 0)
+        return responder_lost(-EPIPE);
     return exchange_pending(responder->exchange) > 0 ? STEP_WAIT : STEP_AGAIN;
 }
 
@@ -320,7 +346,10 @@ static enum step responder_step(struct responder *responder)
         goto done;
     }
     step = responder_send(responder, item);
-    if (step == STEP_AGAIN && !responder->is_list)
+    if (exchange_is_bodiless(responder->exchange) && step == STEP_AGAIN)
+        step = STEP_DONE; /* nobody gets the rest */
+    else if (step == STEP_AGAIN &&
+             (!responder->is_list || exchange_pending(responder->exchange) > PENDING_MAX))
         step = responder_flush(responder);
 done:
     Py_DECREF(item);
@@ -348,17 +377,20 @@ static void responder_finish(struct responder *responder)
     responder_release(responder);
 }
 
-/* Step through the iterable until it ends, fails or has to wait. */
+/* Step through the iterable until it ends, fails, has to wait, or has had its turn. */
 static void responder_pump(struct responder *responder)
 {
+    uint64_t end_ns = clock_monotonic_ns() + TURN_NS;
     enum step step;
     do
         step = responder_step(responder);
-    while (step == STEP_AGAIN);
+    while (step == STEP_AGAIN && clock_monotonic_ns() < end_ns);
     if (step == STEP_DONE)
         responder_finish(responder);
     else if (step == STEP_FAILED)
         responder_fail(responder);
+    else if (step == STEP_AGAIN)
+        exchange_yield(responder->exchange);
 }
 
 /* A file_wrapper over a regular file: sendfile(2). Returns STEP_AGAIN when it is no such file. */
@@ -374,10 +406,8 @@ static enum step responder_send_file(struct responder *responder)
     uint64_t room = exchange_room(exchange);
     uint64_t len = range.len < room ? range.len : room;
     int sent = exchange_send_file(exchange, range.fd, range.offset, len, (struct lender){0});
-    if (sent < 0) {
-        PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
-        return STEP_FAILED;
-    }
+    if (sent < 0)
+        return responder_lost(sent);
     responder->is_file = true;
     enum step step = responder_flush(responder);
     return step == STEP_AGAIN ? STEP_DONE : step;
@@ -484,6 +514,20 @@ PyObject *responder_early_hints(PyObject *object, PyObject *headers)
     Py_RETURN_NONE;
 }
 
+/* The worker calls us for `responder` (NULL: for none that may still send). Returns what it had
+ * called us for, in whose call this one lies. */
+static struct responder *responder_enter(struct server *server, struct responder *responder)
+{
+    struct responder *before = server->current;
+    server->current = responder;
+    return before;
+}
+
+static void responder_leave(struct server *server, struct responder *before)
+{
+    server->current = before;
+}
+
 static void responder_on_request(void *context, struct exchange *exchange)
 {
     struct server *server = context;
@@ -492,7 +536,7 @@ static void responder_on_request(void *context, struct exchange *exchange)
         return;
     }
     struct responder *responder = responder_new(server, exchange);
-    server->current = responder;
+    struct responder *before = responder_enter(server, responder);
     PyObject *environ = responder ? responder_environ(responder) : NULL;
     if (!environ) {
         if (responder)
@@ -501,7 +545,7 @@ static void responder_on_request(void *context, struct exchange *exchange)
         exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
         if (responder)
             responder_release(responder);
-        server->current = NULL;
+        responder_leave(server, before);
         return;
     }
     responder->environ = environ;
@@ -515,26 +559,28 @@ static void responder_on_request(void *context, struct exchange *exchange)
         responder_begin(responder);
     else
         responder_fail(responder);
-    server->current = NULL;
+    responder_leave(server, before);
 }
 
 static void responder_on_writable(void *context, struct exchange *exchange)
 {
     struct responder *responder = exchange_user(exchange);
     struct server *server = context;
-    server->current = responder;
+    struct responder *before = responder_enter(server, responder);
     if (responder->is_file)
         responder_finish(responder);
     else
         responder_pump(responder);
-    server->current = NULL;
+    responder_leave(server, before);
 }
 
 static void responder_on_abort(void *context, struct exchange *exchange)
 {
     struct responder *responder = exchange_user(exchange);
-    (void)context;
+    struct server *server = context;
+    struct responder *before = responder_enter(server, NULL);
     responder_release(responder);
+    responder_leave(server, before);
 }
 
 struct handler responder_handler(struct server *server)
@@ -656,9 +702,11 @@ static enum step responder_write_all(struct responder *responder, PyObject *data
     step = responder_flush(responder);
     if (step != STEP_WAIT)
         return step;
-    if (worker_wait(responder->server->worker, responder->exchange, WORKER_WAIT_DRAINED) == 0)
+    struct server *server = responder->server;
+    int result = worker_wait(server->worker, responder->exchange, WORKER_WAIT_DRAINED);
+    if (result == 0)
         return STEP_AGAIN;
-    PyErr_SetString(PyExc_ConnectionResetError, "the client has left");
+    server_raise_wait(server, result);
     return STEP_FAILED;
 }
 
@@ -673,6 +721,10 @@ static PyObject *responder_write(PyObject *self, PyObject *data)
         return NULL;
     if (PyBytes_GET_SIZE(data) == 0)
         Py_RETURN_NONE;
+    if (!exchange_in_handler(responder->exchange)) {
+        PyErr_SetString(PyExc_AssertionError, "write() while the request is not being answered");
+        return NULL;
+    }
     struct server *server = responder->server;
     if (server->python_calls)
         calls_enter_from_application(server->state, TRACE_PYTHON_WRITE);

@@ -6,12 +6,15 @@ void wsgi_head_clear(struct wsgi_head *head)
 {
     if (head->fields != head->inline_fields)
         PyMem_Free(head->fields);
+    PyObject *status_text = head->status_text;
+    PyObject *headers = head->headers;
     head->fields = NULL;
     head->count = 0;
     head->status = 0;
     head->facts = (struct response_fields){0};
-    Py_CLEAR(head->status_text);
-    Py_CLEAR(head->headers);
+    head->status_text = head->headers = NULL;
+    Py_XDECREF(status_text); /* may run code that sets the head anew */
+    Py_XDECREF(headers);
 }
 
 /* The latin-1 bytes of a native string (PEP 3333 "A Note on String Types"): they are the string's
@@ -79,21 +82,42 @@ static int wsgi_head_add(struct wsgi_head *head, PyObject *header)
     return 0;
 }
 
+/* Take the place of `*out`. What that held is let go of last: doing so can run code that calls
+ * start_response again. */
+static void wsgi_head_move(struct wsgi_head *out, struct wsgi_head *head)
+{
+    struct wsgi_head old = {.fields = out->fields == out->inline_fields ? NULL : out->fields,
+                            .status_text = out->status_text,
+                            .headers = out->headers};
+    out->status = head->status;
+    out->reason = head->reason;
+    out->facts = head->facts;
+    out->count = head->count;
+    out->status_text = head->status_text;
+    out->headers = head->headers;
+    out->fields = head->fields;
+    if (head->fields == head->inline_fields) {
+        memcpy(out->inline_fields, head->inline_fields, head->count * sizeof(struct http_field));
+        out->fields = out->inline_fields;
+    }
+    wsgi_head_clear(&old);
+}
+
 /* `status` may be NULL: there is none. */
 static int wsgi_head_take(struct wsgi_head *out, PyObject *status, PyObject *headers)
 {
-    struct wsgi_head head = {0};
+    struct wsgi_head head;
+    memset(&head, 0, offsetof(struct wsgi_head, inline_fields));
     if (!PyList_Check(headers)) {
         PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s",
                      Py_TYPE(headers)->tp_name);
         return -1;
     }
     if (status && wsgi_head_set_status(&head, status) < 0)
-        return -1;
+        goto failed;
     head.headers = PyList_AsTuple(headers); /* the application may change its list later */
     size_t count = head.headers ? (size_t)PyTuple_GET_SIZE(head.headers) : 0;
-    wsgi_head_clear(out);
-    head.fields = count <= RESPONSE_FIELDS_INLINE ? out->inline_fields
+    head.fields = count <= RESPONSE_FIELDS_INLINE ? head.inline_fields
                                                   : PyMem_Malloc(count * sizeof(struct http_field));
     if (!head.headers || !head.fields) {
         if (head.headers)
@@ -103,20 +127,11 @@ static int wsgi_head_take(struct wsgi_head *out, PyObject *status, PyObject *hea
     for (size_t i = 0; i < count; i++)
         if (wsgi_head_add(&head, PyTuple_GET_ITEM(head.headers, (Py_ssize_t)i)) < 0)
             goto failed;
-    out->status_text = head.status_text;
-    out->headers = head.headers;
-    out->status = head.status;
-    out->reason = head.reason;
-    out->facts = head.facts;
-    out->count = head.count;
-    out->fields = head.fields;
+    wsgi_head_move(out, &head);
     return 0;
 
 failed:
-    if (head.fields != out->inline_fields)
-        PyMem_Free(head.fields);
-    Py_XDECREF(head.headers);
-    Py_XDECREF(head.status_text);
+    wsgi_head_clear(&head);
     return -1;
 }
 

@@ -21,6 +21,7 @@ static const struct {
     [HTTP_BAD_REQUEST_LINE] = {.head = "GET /\r\n"},
     [HTTP_BAD_METHOD] = {.head = "G@T / HTTP/1.1\r\n"},
     [HTTP_BAD_TARGET] = {.head = "GET /# HTTP/1.1\r\n"},
+    [HTTP_MISDIRECTED] = {.head = "GET https://a/ HTTP/1.1\r\n"},
     [HTTP_BAD_VERSION] = {.head = "GET / HTTQ/1.1\r\n"},
     [HTTP_VERSION_NOT_SUPPORTED] = {.head = "PRI * HTTP/2.0\r\n"},
     [HTTP_URI_TOO_LONG] = {.head = "GET /" THOUSAND},

@@ -143,7 +143,9 @@ static const struct verdict verdicts[] = {
     V(HTTP_ACCEPTED, GET("http://localhost")),
     V(HTTP_ACCEPTED, GET("http://localhost:80?a")),
     V(HTTP_ACCEPTED, GET("HTTP://LOCALHOST/echo")),
-    V(HTTP_ACCEPTED, GET("https://[::1]:80/echo")),
+    V(HTTP_ACCEPTED, GET("http://[::1]:80/echo")),
+    V(HTTP_MISDIRECTED, GET("https://localhost/echo")),
+    V(HTTP_BAD_TARGET, GET("https:///echo")),
     V(HTTP_ACCEPTED, "GET http://a.example/ HTTP/1.0\r\n\r\n"),
     V(HTTP_ACCEPTED, "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n"),
     V(HTTP_ACCEPTED, "GET http://a.example/ HTTP/1.1\r\nHost:\r\n\r\n"),
@@ -812,7 +814,10 @@ static void test_targets_are_taken_apart(void **state)
         {"GET /? HTTP/1.1", HTTP_ORIGIN_FORM, "/?", "/", "", "localhost"},
         {"GET //a/b HTTP/1.1", HTTP_ORIGIN_FORM, "//a/b", "//a/b", "", "localhost"},
         {"GET http://A:1/b?c HTTP/1.1", HTTP_ABSOLUTE_FORM, "http://A:1/b?c", "/b", "c", "A:1"},
-        {"GET https://a?b/c HTTP/1.1", HTTP_ABSOLUTE_FORM, "https://a?b/c", "/", "b/c", "a"},
+        {"GET http://a?b/c HTTP/1.1", HTTP_ABSOLUTE_FORM, "http://a?b/c", "/", "b/c", "a"},
+        {"OPTIONS http://a HTTP/1.1", HTTP_ABSOLUTE_FORM, "http://a", "", "", "a"},
+        {"OPTIONS http://a/ HTTP/1.1", HTTP_ABSOLUTE_FORM, "http://a/", "/", "", "a"},
+        {"OPTIONS http://a?b HTTP/1.1", HTTP_ABSOLUTE_FORM, "http://a?b", "/", "b", "a"},
         {"GET HTTP://a HTTP/1.1", HTTP_ABSOLUTE_FORM, "HTTP://a", "/", "", "a"},
         {"GET http://[::1]:80/ HTTP/1.1", HTTP_ABSOLUTE_FORM, "http://[::1]:80/", "/", "",
          "[::1]:80"},
@@ -967,7 +972,7 @@ static void assert_refused_at(const char *start, size_t bytes, enum http_refusal
 
 static void test_endless_lines_are_refused_at_the_limit(void **state)
 {
-    assert_refused_at("", 102, HTTP_URI_TOO_LONG);
+    assert_refused_at("", 102, HTTP_METHOD_NOT_IMPLEMENTED);
     assert_refused_at("GET /", 102, HTTP_URI_TOO_LONG);
     assert_refused_at("\r\n\r\nGET /", 106, HTTP_URI_TOO_LONG);
     assert_refused_at("GET / HTTP/1.1\r\n", 68, HTTP_FIELD_TOO_LARGE);
