@@ -11,6 +11,8 @@ import pytest
 
 APPS = pathlib.Path(__file__).parent / "apps"
 PATIENCE = float(os.environ.get("ZOLAL_TEST_PATIENCE", "20"))
+THREADS = os.environ.get("ZOLAL_TEST_THREADS")
+"""--threads of every server whose test does not say; None: as a user has it."""
 SERVES = re.compile(r"serves .+? on (.*) \(pid (\d+)\)")
 
 
@@ -120,6 +122,8 @@ def serving(launch):
     def serve(target, *arguments, bind="127.0.0.1:0", env=None):
         binds = [bind] if isinstance(bind, str) else bind
         options = [option for one in binds for option in ("--bind", one)]
+        if THREADS and not any("--threads" in argument for argument in arguments):
+            options += ["--threads", THREADS]
         server = launch(target, *options, *arguments, env=env)
         servers.append(server)
         return server.wait_for_start()

@@ -18,6 +18,11 @@ def descriptors(pid, at_most=None):
         time.sleep(0.01)
 
 
+def threads_of(pid):
+    """The numbers of its threads."""
+    return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
+
+
 def private_memory(pid):
     """Bytes of memory that this process alone has written to."""
     with open(f"/proc/{pid}/smaps_rollup") as file:

@@ -20,6 +20,7 @@ class Server:
         python_calls: bool = False,
         on_message: Callable[[str], object] | None = None,
         header_map: str = "drop",
+        threads: int = 1,
     ) -> None:
         """`python_calls`: record the calls between server and application with file and line.
         `on_message`: a line for the operator. ValueError names a limit that does not exist."""

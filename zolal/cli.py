@@ -89,6 +89,12 @@ LIMITS = (
     ),
     Limit("trailers", "--limit-trailers", help="Most bytes of the trailers of a chunked body."),
     Limit(
+        "queue",
+        "--limit-queue",
+        help="Most requests that wait for a thread; more get 503.  "
+        "0: no limit, but no connection is accepted meanwhile.",
+    ),
+    Limit(
         "pipeline",
         "--limit-pipeline",
         help="Most pipelined requests of a connection answered before others get their turn.",
@@ -134,13 +140,12 @@ def fail(text: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def refuse_later_features(threads: int, workers: int) -> None:
-    """Flags that a later release brings are refused by name, not ignored."""
-    for name, value in (("--threads", threads), ("--workers", workers)):
-        if value != 1:
-            raise click.UsageError(
-                f"{name} {value}: this release has one; leave {name} out or write {name} 1"
-            )
+def refuse_later_features(workers: int) -> None:
+    """A flag that a later release brings is refused by name, not ignored."""
+    if workers != 1:
+        raise click.UsageError(
+            f"--workers {workers}: this release has one; leave --workers out or write --workers 1"
+        )
 
 
 def collect_limits(options: dict[str, Any]) -> dict[str, int]:
@@ -249,7 +254,13 @@ def print_version(context: click.Context, _parameter: click.Parameter, wanted: b
     "--xray", is_flag=True, help="Print each request's journey: kernel calls under Python calls."
 )
 @click.option("--no-recorder", is_flag=True, help="Do not record kernel calls.")
-@click.option("--threads", type=int, default=1, hidden=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Threads that run the application.  Only as many as are needed at once are used.",
+)
 @click.option("-w", "--workers", type=int, default=1, hidden=True)
 @limit_options
 @click.option(
@@ -274,7 +285,7 @@ def main(
     **limits: Any,
 ) -> None:
     """Serve a WSGI application."""
-    refuse_later_features(threads, workers)
+    refuse_later_features(workers)
     if xray and no_recorder:
         raise click.UsageError("--xray needs the recorder: leave --no-recorder out")
     enter_folder(app_dir)
@@ -287,6 +298,7 @@ def main(
         access_log_fd=open_access_log(access_logfile),
         limits=collect_limits(limits),
         header_map=header_map,
+        threads=threads,
     )
 
 

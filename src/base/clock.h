@@ -10,6 +10,9 @@
 /* CLOCK_MONOTONIC in nanoseconds (clock_gettime(2)). */
 uint64_t clock_monotonic_ns(void);
 
+/* CLOCK_PROCESS_CPUTIME_ID: what all threads of this process have run, in nanoseconds. */
+uint64_t clock_process_cpu_ns(void);
+
 /* CLOCK_REALTIME in nanoseconds since 1970 (clock_gettime(2)). */
 uint64_t clock_realtime_ns(void);
 

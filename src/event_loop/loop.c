@@ -8,7 +8,6 @@
 
 int loop_init(struct loop *loop, struct error *err)
 {
-    loop->depth = 0;
     loop->ready_next = loop->ready_count = 0;
     loop->epoll_fd = kernel_epoll_create();
     if (loop->epoll_fd < 0)
@@ -44,10 +43,14 @@ static int watch_fd(void *data)
     return ((struct loop_watch *)data)->fd;
 }
 
+bool loop_has_ready(const struct loop *loop)
+{
+    return loop->ready_next < loop->ready_count;
+}
+
 int loop_wait(struct loop *loop, int timeout_ms)
 {
-    /* Inside a dispatch, what the outer wait found and has not served comes first. */
-    if (loop->ready_next < loop->ready_count)
+    if (loop_has_ready(loop))
         return loop->ready_count - loop->ready_next;
     int count = kernel_epoll_wait(loop->epoll_fd, loop->ready, LOOP_BATCH, timeout_ms, watch_fd);
     loop->ready_next = 0;
@@ -56,15 +59,14 @@ int loop_wait(struct loop *loop, int timeout_ms)
     return count == -EINTR ? 0 : count;
 }
 
-void loop_dispatch(struct loop *loop)
+bool loop_dispatch_next(struct loop *loop)
 {
-    loop->depth++;
-    while (loop->ready_next < loop->ready_count) {
-        struct epoll_event *event = &loop->ready[loop->ready_next++];
-        struct loop_watch *watch = event->data.ptr;
-        watch->on_ready(watch, event->events);
-    }
-    loop->depth--;
+    if (!loop_has_ready(loop))
+        return false;
+    struct epoll_event *event = &loop->ready[loop->ready_next++];
+    struct loop_watch *watch = event->data.ptr;
+    watch->on_ready(watch, event->events);
+    return true;
 }
 
 void loop_update_time(struct loop *loop)

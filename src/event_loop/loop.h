@@ -2,7 +2,8 @@
  *
  *     while (running) {
  *         n = loop_wait(&loop, timeout_ms);   // may block
- *         loop_dispatch(&loop);               // calls on_ready of each
+ *         while (loop_dispatch_next(&loop))   // calls on_ready of each
+ *             continue;
  *     }
  */
 #ifndef ZOLAL_EVENT_LOOP_LOOP_H
@@ -22,7 +23,7 @@
 #define LOOP_EDGE       EPOLLET
 
 /* What the loop watches; lives inside its owner. The owner keeps it alive until it is removed AND
- * no dispatch is under way (see loop.depth). */
+ * what the last loop_wait found is dispatched. */
 struct loop_watch {
     int fd;
     void (*on_ready)(struct loop_watch *watch, uint32_t ready);
@@ -30,11 +31,9 @@ struct loop_watch {
 
 #define LOOP_BATCH 64
 
-/* `now_ms`: CLOCK_MONOTONIC when the last wait returned. `depth`: dispatches under way (one may run
- * inside another; then what an outer one still holds must not be freed). */
+/* `now_ms`: CLOCK_MONOTONIC when the last wait returned, or loop_update_time. */
 struct loop {
     int epoll_fd;
-    int depth;
     int ready_next; /* ready[ready_next .. ready_count) are not dispatched yet */
     int ready_count;
     uint64_t now_ms;
@@ -56,14 +55,18 @@ int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
 /* Stop watching. Not needed before the last descriptor of a description is closed. */
 void loop_remove(struct loop *loop, struct loop_watch *watch);
 
-/* Wait for at most `timeout_ms` (-1: no limit); inside a dispatch that has more to serve, not at
- * all. Returns how many are ready, 0 after the time or a signal, -errno for anything else. Updates
- * now_ms. */
+/* Is something ready that was not dispatched yet? Then loop_wait does not wait. */
+bool loop_has_ready(const struct loop *loop);
+
+/* Wait for at most `timeout_ms` (-1: no limit), unless loop_has_ready. Returns how many are ready,
+ * 0 after the time or a signal, -errno for anything else. Updates now_ms. */
 int loop_wait(struct loop *loop, int timeout_ms);
 
-/* Call on_ready for what the last loop_wait found. May be called again from within, by loop_wait
- * and loop_dispatch: the inner one serves what is left of the outer one's, each once. */
-void loop_dispatch(struct loop *loop);
+/* Call on_ready for the next that the last loop_wait found; false: there is none. on_ready may wait
+ * and dispatch itself, and another thread may go on where this one has stopped: each is served
+ * once.
+ */
+bool loop_dispatch_next(struct loop *loop);
 
 /* Read the clock into now_ms. */
 void loop_update_time(struct loop *loop);

@@ -46,6 +46,7 @@
     X(HTTP_AMBIGUOUS_FIELD_NAME, 400, "underscore in a field name", "RFC 3875 4.1.18")          \
     X(HTTP_REQUEST_TIMEOUT, 408, "request not complete in time", "RFC 9110 15.5.9")             \
     X(HTTP_CANNOT_STORE_BODY, 500, "cannot store the request body", "RFC 9110 15.6.1")          \
+    X(HTTP_OVERLOADED, 503, "too many requests are waiting", "RFC 9110 15.6.4")                 \
     X(HTTP_INTERNAL_ERROR, 500, "internal server error", "RFC 9110 15.6.1")
 
 enum http_refusal {

@@ -5,20 +5,27 @@
 #include "python/exception.h"
 #include "python/wsgi/responder.h"
 #include "socket/listener.h"
+#include "trace/recorder.h"
+
+#define THREADS_MOST 1024
 
 /* Hooks of the worker; the context is the server. */
 
-static void server_before_wait(void *context)
+static void *server_unlock(void *context)
 {
-    struct server *server = context;
-    server->thread = PyEval_SaveThread();
+    (void)context;
+    return PyEval_SaveThread();
 }
 
-static bool server_after_wait(void *context)
+static void server_lock(void *context, void *token)
+{
+    (void)context;
+    PyEval_RestoreThread(token);
+}
+
+static bool server_check_signals(void *context)
 {
     struct server *server = context;
-    PyEval_RestoreThread(server->thread);
-    server->thread = NULL;
     if (PyErr_CheckSignals() == 0)
         return true;
     Py_XSETREF(server->failure, exception_fetch());
@@ -75,6 +82,50 @@ static void server_on_message(void *context, const char *text)
         PyErr_WriteUnraisable(server->on_message);
     Py_XDECREF(result);
     Py_XDECREF(line);
+}
+
+/* What each application thread runs: one call. */
+static PyObject *server_follow(struct server *server, PyObject *unused)
+{
+    struct recording *recording = server->state->recording;
+    (void)unused;
+    bool attached = recording && recorder_attach(recording) == 0;
+    int result = worker_follow(server->worker);
+    if (attached)
+        recorder_detach();
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+/* Application threads are Python's own kind, so that what looks after threads knows them. They are
+ * daemons: one that is stuck in the application must not keep the process. */
+static int server_spawn(void *context)
+{
+    struct server *server = context;
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *type = threading ? PyObject_GetAttrString(threading, "Thread") : NULL;
+    PyObject *follow = PyObject_GetAttrString((PyObject *)server, "_follow");
+    PyObject *none = PyTuple_New(0);
+    PyObject *keywords = follow ? Py_BuildValue("{s:O,s:N,s:O}", "target", follow, "name",
+                                                PyUnicode_FromFormat("zolal-%u", ++server->spawned),
+                                                "daemon", Py_True)
+                                : NULL;
+    PyObject *thread = type && none && keywords ? PyObject_Call(type, none, keywords) : NULL;
+    PyObject *started = thread ? PyObject_CallMethod(thread, "start", NULL) : NULL;
+    Py_XDECREF(thread);
+    Py_XDECREF(keywords);
+    Py_XDECREF(none);
+    Py_XDECREF(follow);
+    Py_XDECREF(type);
+    Py_XDECREF(threading);
+    Py_XDECREF(started);
+    if (started)
+        return 0;
+    PyErr_WriteUnraisable((PyObject *)server);
+    return -1;
 }
 
 /* OSError(errno, text), so that str() is our line and the subclass is errno's. */
@@ -137,19 +188,22 @@ static int server_header_map(const char *text, enum header_map *header_map)
 
 static int server_init(struct server *server, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {
-        "access_log_fd", "limits", "handle_signals", "python_calls", "on_message",
-        "header_map",    NULL};
+    static char *names[] = {"access_log_fd", "limits",     "handle_signals", "python_calls",
+                            "on_message",    "header_map", "threads",        NULL};
     PyObject *limits = NULL, *on_message = NULL;
     const char *header_map_text = "drop";
     enum header_map header_map;
-    int access_log_fd = -1, handle_signals = 0, python_calls = 0;
+    int access_log_fd = -1, handle_signals = 0, python_calls = 0, threads = 1;
     struct worker_config config = {0};
     struct error err = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOs:Server", names, &access_log_fd,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOsi:Server", names, &access_log_fd,
                                      &limits, &handle_signals, &python_calls, &on_message,
-                                     &header_map_text))
+                                     &header_map_text, &threads))
         return -1;
+    if (threads < 1 || threads > THREADS_MOST) {
+        PyErr_Format(PyExc_ValueError, "threads must be 1 to %d, not %d", THREADS_MOST, threads);
+        return -1;
+    }
     if (server->worker) {
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
@@ -164,11 +218,14 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
     config.handler = responder_handler(server);
     config.access_log_fd = access_log_fd;
     config.handle_signals = handle_signals;
-    config.before_wait = server_before_wait;
-    config.after_wait = server_after_wait;
+    config.threads = server->threads = (unsigned)threads;
+    config.spawn = server_spawn;
+    config.unlock = server_unlock;
+    config.lock = server_lock;
+    config.check = server_check_signals;
     config.on_message = server_on_message;
     config.context = server;
-    environ_cache_init(&server->environs, header_map);
+    environ_cache_init(&server->environs, header_map, threads > 1);
     if (worker_new(&server->worker, &config, &err) < 0) {
         server_raise(&err);
         return -1;
@@ -239,6 +296,14 @@ static PyObject *server_run(struct server *server, PyObject *application)
     server->is_running = true;
     int result = worker_run(server->worker, &err);
     server->is_running = false;
+    unsigned left = worker_threads_left(server->worker);
+    if (left > 0) {
+        char text[128];
+        snprintf(text, sizeof(text),
+                 "%u thread%s still in the application when the server ended: left behind", left,
+                 left > 1 ? "s were" : " was");
+        server_on_message(server, text);
+    }
     if (result < 0)
         return server_raise(&err);
     if (server->failure) {
@@ -305,6 +370,7 @@ static PyMethodDef server_methods[] = {
      "unix_mode=0)\n--\n\nListen; returns the address as it came to be."},
     {"run", (PyCFunction)server_run, METH_O,
      "run($self, application, /)\n--\n\nServe a WSGI application until stop()."},
+    {"_follow", (PyCFunction)server_follow, METH_NOARGS, "An application thread's life."},
     {"early_hints", responder_early_hints, METH_O,
      "early_hints($self, headers, /)\n--\n\nwsgi.early_hints: send 103 with these headers."},
     {"stop", (PyCFunction)server_stop, METH_NOARGS,
@@ -315,9 +381,10 @@ static PyMethodDef server_methods[] = {
 };
 
 static PyType_Slot server_slots[] = {
-    {Py_tp_doc, "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
-                "python_calls=False, on_message=None, header_map='drop')\n--\n\nA worker that "
-                "serves a WSGI application."},
+    {Py_tp_doc,
+     "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
+     "python_calls=False, on_message=None, header_map='drop', threads=1)\n--\n\nA worker that "
+     "serves a WSGI application."},
     {Py_tp_init, server_init},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_dealloc, server_dealloc},

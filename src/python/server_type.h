@@ -8,17 +8,16 @@
 
 struct responder;
 
-/* `thread`: the thread state while the GIL is released around a wait, else NULL. `failure`: what a
- * Python signal handler raised during a wait, to be raised by run(). */
+/* `failure`: what a Python signal handler raised during a wait, to be raised by run(). */
 struct server {
     PyObject_HEAD struct module_state *state;
     PyObject *application; /* NULL until run() */
     PyObject *on_message;
     struct worker *worker;
     struct environ_cache environs;
-    PyThreadState *thread;
     PyObject *failure;
-    struct responder *current; /* whose application code runs now; NULL: none */
+    unsigned threads;
+    unsigned spawned;          /* threads started so far */
     PyObject *spare_responder; /* one kept for the next request */
     bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;

@@ -19,6 +19,13 @@ struct exchange;
 struct output;
 struct worker;
 
+/* What a step of a connection came to, for the thread that made it. */
+enum connection_next {
+    CONNECTION_STEP, /* another may follow now */
+    CONNECTION_WAIT, /* it waits for something */
+    CONNECTION_LEFT  /* this thread does not turn the loop any more: it must touch nothing */
+};
+
 /* X(state, name, what it waits for) */
 #define CONNECTION_STATES(X)                                             \
     X(NEW, "new", "being set up")                                        \
@@ -100,8 +107,9 @@ void connection_on_ready(struct loop_watch *watch, uint32_t ready);
 /* Come back to it in the next turn. */
 void connection_again(struct connection *connection);
 
-/* Do what can be done now: read, parse, call the handler, until it would have to wait. */
-void connection_advance(struct connection *connection);
+/* Do what can be done now: read, parse, call the handler, until it would have to wait. Returns
+ * CONNECTION_WAIT or CONNECTION_LEFT. */
+enum connection_next connection_advance(struct connection *connection);
 
 /* Give the kernel what is pending. Returns 0, -EPIPE when the connection has ended over it. */
 int connection_flush(struct connection *connection);
@@ -130,6 +138,21 @@ void connection_exchange_over(struct connection *connection);
 /* Change the state: the only place that does. */
 void connection_enter(struct connection *connection, enum connection_state state);
 
+/* Wait for the next request. */
+void connection_enter_idle(struct connection *connection);
+
+/* Is there more for a connection in state IDLE to read? */
+bool connection_has_input(const struct connection *connection);
+
+/* Does a handler that kept the exchange wait for the room that there is now, or for its turn? */
+bool connection_owes_call(const struct connection *connection);
+
+/* The stream has the connection's last byte: end it such that the client gets all of it. */
+void connection_end(struct connection *connection);
+
+/* Take `len` bytes off the front of `input`. */
+void connection_consume(struct connection *connection, size_t len);
+
 /* Read more of a body that the handler has begun to read (100-continue). */
 void connection_read_ahead(struct connection *connection);
 
@@ -145,5 +168,12 @@ void connection_free(struct connection *connection);
 
 /* The output to add to, or NULL without memory. */
 struct output *connection_output(struct connection *connection);
+
+/* The connection's hold on its exchange ends; a handler that keeps it is told, one that is running
+ * finds out. */
+void connection_drop_exchange(struct connection *connection);
+
+/* Nothing is pending: the output is spare. */
+void connection_give_back_output(struct connection *connection);
 
 #endif

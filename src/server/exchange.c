@@ -26,7 +26,9 @@ static void exchange_reset(struct exchange *exchange)
     exchange->body_to_come = exchange->body_arrived = 0;
     exchange->body_state = BODY_WHOLE;
     exchange->body_error = 0;
-    exchange->in_handler = exchange->kept = exchange->over = false;
+    exchange->in_handler = exchange->kept = exchange->over = exchange->given_back = false;
+    exchange->thread = NULL;
+    exchange->waiter = NULL;
     exchange->head_sent = exchange->bodiless = false;
     exchange->awaits_room = exchange->awaits_turn = exchange->awaits_body = false;
     exchange->body_waited_ms = 0;
@@ -70,8 +72,21 @@ void exchange_free(struct exchange *exchange)
     memory_free(exchange);
 }
 
+void exchange_notify(struct exchange *exchange)
+{
+    if (exchange->waiter)
+        lead_gate_open(exchange->waiter);
+}
+
 void exchange_give_back(struct worker *worker, struct exchange *exchange)
 {
+    if (exchange->waiter) {
+        /* A thread that the application has started still waits for the client. */
+        exchange->connection = NULL;
+        exchange->given_back = true;
+        exchange_notify(exchange);
+        return;
+    }
     if (worker->spare_exchange_count >= EXCHANGES_SPARE) {
         exchange_free(exchange);
         return;
@@ -187,6 +202,7 @@ void exchange_fail_body(struct exchange *exchange, int error, enum http_refusal 
     exchange->body_state = BODY_FAILED;
     exchange->body_error = error;
     exchange->body_refusal = refusal;
+    exchange_notify(exchange);
 }
 
 bool exchange_in_handler(const struct exchange *exchange)

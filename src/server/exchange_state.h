@@ -47,9 +47,13 @@ struct exchange {
     int body_error;                 /* -errno, as exchange_read returns it */
     enum http_refusal body_refusal; /* what the client is to be told of it */
 
-    bool in_handler; /* on_request or on_writable is running */
-    bool kept;       /* the handler has returned without finishing */
-    bool over;       /* finished, refused or aborted: the handler must not touch it any more */
+    struct lead_thread *thread; /* whose call it is; NULL where there is only one */
+    struct lead_gate *waiter;   /* somebody waits there for the client, in worker_wait */
+    bool has_waited;            /* for its client, in the call that runs */
+    bool given_back;            /* while somebody waits: it is his to give back now */
+    bool in_handler;            /* on_request or on_writable is running */
+    bool kept;                  /* the handler has returned without finishing */
+    bool over; /* finished, refused or aborted: the handler must not touch it any more */
     bool head_sent;
     bool bodiless;
     bool chunked_reply;
@@ -96,6 +100,9 @@ int exchange_feed_body(struct exchange *exchange, struct slice *input, bool in_p
 /* Does the body come more slowly than limits.body_rate? Bursts are fine: it is the rate since
  * waiting began, and nobody is asked before limits.body_ms. */
 bool exchange_body_is_too_slow(const struct exchange *exchange);
+
+/* Something has come about for which worker_wait may wait. */
+void exchange_notify(struct exchange *exchange);
 
 /* Waiting for the client's body begins or ends: that time counts against the client. */
 void exchange_begin_body_wait(struct exchange *exchange);

@@ -66,7 +66,7 @@ static void worker_forget(struct worker *worker)
     worker->loop.epoll_fd = worker->wakeup.watch.fd = -1;
     if (worker->config.handle_signals)
         signals_remove(); /* SIGTERM ends the child, as its parent expects */
-    worker->forgotten = true;
+    worker->forgotten = worker->lead.ended = true;
 }
 
 static void fork_child(void)

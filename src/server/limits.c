@@ -17,7 +17,8 @@ static bool limit_may_be_zero(const char *name)
 {
     size_t len = strlen(name);
     bool is_time = len > 3 && memcmp(name + len - 3, "_ms", 3) == 0;
-    return is_time || strcmp(name, "request_body") == 0 || strcmp(name, "body_rate") == 0;
+    return is_time || strcmp(name, "request_body") == 0 || strcmp(name, "body_rate") == 0 ||
+           strcmp(name, "queue") == 0;
 }
 
 int limits_set(struct limits *limits, const char *name, uint64_t value)

@@ -20,6 +20,8 @@
     X(body_memory, 65536, "bytes of a request body kept in memory; more goes to a temporary file") \
     X(pipeline, 32,                                                                                \
       "pipelined requests of a connection that are answered before others get their turn")         \
+    X(queue, 0,                                                                                    \
+      "requests that wait for a thread; one more is refused; 0: no limit, but none are accepted")  \
     X(output_pending, 65536,                                                                       \
       "bytes of replies that may wait for a client before its next request is read")               \
     X(head_ms, 30000, "milliseconds for a request head, from its first byte; 0: for ever")         \

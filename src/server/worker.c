@@ -18,10 +18,10 @@
 #include "socket/listener.h"
 #include "trace/recorder.h"
 
-#define ACCEPT_BATCH    64
 #define ACCEPT_PAUSE_MS 500
 #define REPLY_BATCH_NS  300000 /* the longest that a reply waits for others, measured best */
 #define SERVER_NAME_MAX 200
+#define LEAVE_NS        200000000 /* for threads to leave once there is nothing to do for them */
 
 static void worker_on_wakeup(struct wakeup *wakeup)
 {
@@ -47,6 +47,7 @@ static void worker_init_lists(struct worker *worker)
     list_init(&worker->connections);
     list_init(&worker->dirty);
     list_init(&worker->again);
+    list_init(&worker->now);
     list_init(&worker->ready);
     list_init(&worker->closed);
     list_init(&worker->spare_exchanges);
@@ -75,6 +76,59 @@ static void worker_init_clock(struct worker *worker)
     worker->date_second = -1;
 }
 
+/* lead_ops.turn */
+static void worker_lead_turn(void *context, struct lead_thread *thread)
+{
+    struct worker *worker = context;
+    int result = worker_turn(worker, thread);
+    if (result == 0 && !(worker_leads(worker, thread) && worker_is_done(worker)))
+        return;
+    worker->result = result;
+    lead_end(&worker->lead);
+}
+
+/* lead_ops.work */
+static bool worker_lead_work(void *context, struct lead_thread *thread)
+{
+    return worker_work(context, thread);
+}
+
+/* lead_ops.interrupted */
+static void worker_lead_interrupted(void *context)
+{
+    struct worker *worker = context;
+    if (!worker->config.check || worker->config.check(worker->config.context))
+        return;
+    worker->result = -ECANCELED;
+    lead_end(&worker->lead);
+}
+
+/* lead_ops.spawn */
+static bool worker_lead_spawn(void *context)
+{
+    struct worker *worker = context;
+    char text[128];
+    if (worker->config.spawn(worker->config.context) == 0)
+        return true;
+    snprintf(text, sizeof(text), "cannot start a thread: goes on with %u",
+             worker->lead.threads - 1);
+    worker_message(worker, text);
+    return false;
+}
+
+static int worker_init_lead(struct worker *worker)
+{
+    const struct lead_ops ops = {.unlock = worker->config.unlock,
+                                 .lock = worker->config.lock,
+                                 .turn = worker_lead_turn,
+                                 .work = worker_lead_work,
+                                 .part = worker_lead_part,
+                                 .spawn = worker_lead_spawn,
+                                 .interrupted = worker_lead_interrupted,
+                                 .context = worker};
+    return lead_init(&worker->lead, &ops, worker->config.threads);
+}
+
 int worker_new(struct worker **out, const struct worker_config *config, struct error *err)
 {
     struct worker *worker = memory_new(sizeof(*worker));
@@ -97,14 +151,21 @@ int worker_new(struct worker **out, const struct worker_config *config, struct e
     result = wakeup_init(&worker->wakeup, &worker->loop, worker_on_wakeup, err);
     if (result < 0)
         goto release_loop;
+    result = worker_init_lead(worker);
+    if (result < 0) {
+        error_set(err, -result, "prepare", "threads");
+        goto release_wakeup;
+    }
     result = fork_watch(worker);
     if (result < 0) {
         error_set(err, -result, "watch for", "forks");
-        goto release_wakeup;
+        goto release_lead;
     }
     *out = worker;
     return 0;
 
+release_lead:
+    lead_release(&worker->lead);
 release_wakeup:
     wakeup_release(&worker->wakeup);
 release_loop:
@@ -114,19 +175,6 @@ free_worker:
     memory_free(worker->fields);
     memory_free(worker);
     return result;
-}
-
-static void worker_close_listeners(struct worker *worker)
-{
-    struct list *node;
-    while ((node = list_pop(&worker->listeners))) {
-        struct worker_listener *listener = list_entry(node, struct worker_listener, node);
-        if (worker->forgotten)
-            kernel_close(listener->watch.fd); /* the file of a UNIX socket is the parent's */
-        else
-            listener_close(listener->watch.fd, &listener->addr);
-        memory_free(listener);
-    }
 }
 
 static void worker_free_closed(struct worker *worker)
@@ -146,7 +194,10 @@ static void worker_close_connections(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     struct list *node;
+    if (worker_threads_left(worker) > 0)
+        return; /* they will find it as they left it, and the end of the process frees it */
     fork_unwatch(worker);
+    lead_release(&worker->lead);
     worker_close_listeners(worker);
     worker_close_connections(worker);
     while ((node = list_pop(&worker->spare_exchanges)))
@@ -195,242 +246,6 @@ struct slice worker_date_line(struct worker *worker)
     return slice_of(worker->date_line, len + 2);
 }
 
-/* Watch the listeners, or not: while descriptors are short, and at the end. */
-static void worker_watch_listeners(struct worker *worker, bool watch)
-{
-    for (struct list *node = worker->listeners.next; node != &worker->listeners;
-         node = node->next) {
-        struct worker_listener *listener = list_entry(node, struct worker_listener, node);
-        if (watch && !listener->watched)
-            listener->watched = loop_add(&worker->loop, &listener->watch, LOOP_READABLE) == 0;
-        else if (!watch && listener->watched) {
-            loop_remove(&worker->loop, &listener->watch);
-            listener->watched = false;
-        }
-    }
-}
-
-/* No descriptor or memory for another connection: those there are go on, the kernel's queue keeps
- * the others, and we look again when one has closed or after a while. */
-static void worker_pause_accepting(struct worker *worker, int error)
-{
-    char text[256];
-    struct rlimit limit = {0};
-    worker_watch_listeners(worker, false);
-    timer_start(&worker->accept_pauses, &worker->accept_pause, worker->loop.now_ms);
-    if (worker->descriptors_said)
-        return;
-    worker->descriptors_said = true;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    snprintf(
-        text, sizeof(text),
-        "cannot accept more connections: %s (%zu open, limit of descriptors %llu); new ones wait "
-        "until one closes: raise the limit with ulimit -n",
-        strerror(error), worker->connection_count, (unsigned long long)limit.rlim_cur);
-    worker_message(worker, text);
-}
-
-static void worker_resume_accepting(struct worker *worker)
-{
-    timer_stop(&worker->accept_pause);
-    if (!worker->stopping)
-        worker_watch_listeners(worker, true);
-}
-
-void worker_connection_closed(struct worker *worker)
-{
-    if (list_is_linked(&worker->accept_pause.node))
-        worker_resume_accepting(worker);
-}
-
-/* Is this accept4(2) error the new connection's own, so that the next may be fine? */
-static bool accept_error_is_passing(int error)
-{
-    switch (error) {
-    case ECONNABORTED:
-    case EINTR:
-    case EPROTO:
-    case ENOPROTOOPT:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-    case ENONET:
-    case EOPNOTSUPP:
-    case EPERM:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* Accept at most `most` connections. Returns whether the queue may hold more. */
-static bool worker_accept(struct worker *worker, struct worker_listener *listener, int most)
-{
-    for (int i = 0; i < most; i++) {
-        struct address peer;
-        trace_subject(worker->connection_ids + 1, 0);
-        int fd = listener_accept(listener->watch.fd, &peer);
-        if (fd == -EAGAIN) {
-            worker->descriptors_said = false; /* nobody waits: that occasion is over */
-            return false;
-        }
-        if (fd < 0 && accept_error_is_passing(-fd))
-            continue;
-        if (fd < 0) {
-            trace_subject(0, 0);
-            worker_pause_accepting(worker, -fd);
-            return false;
-        }
-        int result = connection_open(worker, fd, &peer, listener->number);
-        if (result < 0) {
-            worker_pause_accepting(worker, -result);
-            return false;
-        }
-    }
-    return true;
-}
-
-static void worker_on_connection(struct loop_watch *watch, uint32_t ready)
-{
-    struct worker_listener *listener = list_entry(watch, struct worker_listener, watch);
-    (void)ready;
-    if (!listener->worker->forgotten)
-        worker_accept(listener->worker, listener, ACCEPT_BATCH);
-}
-
-int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err)
-{
-    struct worker_listener *listener = memory_new(sizeof(*listener));
-    int result = -ENOMEM;
-    if (!listener)
-        goto close_fd;
-    listener->watch = (struct loop_watch){.fd = fd, .on_ready = worker_on_connection};
-    listener->worker = worker;
-    listener->addr = *addr;
-    listener->number = (uint16_t)worker->listener_count;
-    listener->watched = true;
-    list_init(&listener->node);
-    result = loop_add(&worker->loop, &listener->watch, LOOP_READABLE);
-    if (result < 0)
-        goto free_listener;
-    list_append(&worker->listeners, &listener->node);
-    return (int)worker->listener_count++;
-
-free_listener:
-    memory_free(listener);
-close_fd:
-    kernel_close(fd);
-    return error_set(err, -result, "watch", "a listening socket");
-}
-
-int worker_adopt(struct worker *worker, int fd, const struct address *peer)
-{
-    return connection_open(worker, fd, peer, 0);
-}
-
-/* What waits is flushed before a call that may take its time: nothing waits behind a slow
- * application. */
-static void worker_flush_before_call(struct worker *worker)
-{
-    if (list_is_empty(&worker->dirty))
-        return;
-    if (worker->call_ticks > worker->batch_ticks ||
-        clock_ticks() - worker->dirty_since > worker->batch_ticks)
-        worker_flush(worker);
-}
-
-/* After a call that took its time, or a wait. */
-static void worker_update_time(struct worker *worker)
-{
-    loop_update_time(&worker->loop);
-    worker->second_known = false;
-}
-
-/* The handler has returned: see what it left. */
-static void worker_handler_returned(struct worker *worker, struct exchange *exchange)
-{
-    struct connection *connection = exchange->connection;
-    exchange->in_handler = false;
-    worker->handler_busy = false;
-    worker->borrower = NULL;
-    if (worker->call_ticks > worker->batch_ticks)
-        worker_update_time(worker);
-    if (!connection) {
-        exchange_give_back(worker, exchange);
-        return;
-    }
-    if (exchange->over) {
-        connection_exchange_over(connection);
-        return;
-    }
-    exchange->kept = true;
-    exchange->awaits_room = exchange_pending(exchange) > 0;
-    if (exchange_keep_body(exchange) < 0)
-        exchange_fail_body(exchange, -EIO, HTTP_CANNOT_STORE_BODY);
-    connection_flush_later(connection);
-    if (exchange->awaits_turn)
-        connection_again(connection);
-}
-
-static void worker_call(struct worker *worker, struct exchange *exchange,
-                        void (*call)(void *context, struct exchange *exchange))
-{
-    uint64_t begin = clock_ticks();
-    worker->handler_busy = true;
-    worker->borrower = exchange->connection;
-    exchange->in_handler = true;
-    exchange->awaits_room = exchange->awaits_turn = false;
-    trace_subject(exchange->connection->id, exchange->id);
-    call(worker->config.handler.context, exchange);
-    worker->call_ticks = clock_ticks() - begin;
-    worker_handler_returned(worker, exchange);
-}
-
-void worker_handle(struct worker *worker, struct connection *connection)
-{
-    struct exchange *exchange = connection->exchange;
-    if (worker->forgotten)
-        return; /* its parent serves it */
-    if (worker->handler_busy) {
-        if (exchange_keep_head(exchange) < 0 || exchange_keep_body(exchange) < 0) {
-            connection_refuse(connection, HTTP_INTERNAL_ERROR);
-            return;
-        }
-        connection_enter(connection, CONNECTION_READY);
-        list_unlink(&connection->again);
-        list_append(&worker->ready, &connection->again);
-        return;
-    }
-    worker_flush_before_call(worker);
-    if (connection->state == CONNECTION_CLOSED)
-        return; /* its last answer could not be sent */
-    connection_enter(connection, CONNECTION_RUN);
-    trace_request_begin(exchange->head.method_text, exchange->head.target);
-    if (worker->access_log.fd >= 0)
-        access_log_note(&worker->access_log, &exchange->log, &exchange->head, &connection->peer,
-                        worker_second(worker));
-    worker_call(worker, exchange, worker->config.handler.on_request);
-}
-
-void worker_handle_writable(struct worker *worker, struct connection *connection)
-{
-    if (worker->handler_busy) {
-        list_unlink(&connection->again);
-        list_append(&worker->ready, &connection->again);
-        return;
-    }
-    worker_flush_before_call(worker);
-    if (connection->state != CONNECTION_CLOSED)
-        worker_call(worker, connection->exchange, worker->config.handler.on_writable);
-}
-
-void worker_handle_abort(struct worker *worker, struct exchange *exchange)
-{
-    exchange_log_abort(exchange, worker);
-    worker->config.handler.on_abort(worker->config.handler.context, exchange);
-}
-
 void worker_flush(struct worker *worker)
 {
     while (!list_is_empty(&worker->dirty))
@@ -445,20 +260,20 @@ static void list_take_all(struct list *from, struct list *to)
         list_append(to, node);
 }
 
-/* Connections that had more to do, and, when the handler is free, requests that waited for it. */
-static void worker_run_again(struct worker *worker)
+/* Connections that had more to do, and, when the only thread is free, requests that waited for it.
+ */
+static void worker_run_again(struct worker *worker, struct lead_thread *thread)
 {
-    struct list now;
     struct list *node;
-    list_init(&now);
-    list_take_all(&worker->again, &now);
-    if (!worker->handler_busy)
-        list_take_all(&worker->ready, &now);
-    while ((node = list_pop(&now))) {
+    list_take_all(&worker->again, &worker->now);
+    if (!worker->handler_busy && !worker_is_threaded(worker))
+        list_take_all(&worker->ready, &worker->now);
+    while (worker_leads(worker, thread) && !worker->forgotten && (node = list_pop(&worker->now))) {
         struct connection *connection = list_entry(node, struct connection, again);
+        enum connection_next next = CONNECTION_STEP;
         if (connection->state == CONNECTION_READY)
-            worker_handle(worker, connection);
-        if (connection->state != CONNECTION_CLOSED && !worker->forgotten)
+            next = worker_handle(worker, connection);
+        if (next != CONNECTION_LEFT && connection->state != CONNECTION_CLOSED)
             connection_resume(connection);
     }
 }
@@ -474,9 +289,12 @@ static void worker_expire(struct worker *worker)
         worker_resume_accepting(worker);
 }
 
-/* How long the loop may wait, in milliseconds; -1: for ever. */
-static int worker_timeout(const struct worker *worker)
+uint64_t worker_deadline(const struct worker *worker)
 {
+    bool may_run = !worker->handler_busy && !worker_is_threaded(worker);
+    if (!list_is_empty(&worker->again) || !list_is_empty(&worker->now) ||
+        (may_run && !list_is_empty(&worker->ready)))
+        return 0;
     uint64_t deadline = timer_queue_deadline(&worker->accept_pauses);
     for (int i = 0; i < PATIENCE_COUNT; i++) {
         uint64_t next = timer_queue_deadline(&worker->patience[i]);
@@ -484,8 +302,12 @@ static int worker_timeout(const struct worker *worker)
     }
     if (worker->stopping && worker->stop_deadline_ms < deadline)
         deadline = worker->stop_deadline_ms;
-    if (!list_is_empty(&worker->again) || (!worker->handler_busy && !list_is_empty(&worker->ready)))
-        return 0;
+    return deadline;
+}
+
+/* How long the loop may wait until then, in milliseconds; -1: for ever. */
+static int worker_timeout(const struct worker *worker, uint64_t deadline)
+{
     if (deadline == TIMER_NEVER)
         return -1;
     uint64_t now_ms = worker->loop.now_ms;
@@ -493,36 +315,53 @@ static int worker_timeout(const struct worker *worker)
     return left < INT32_MAX ? (int)left : INT32_MAX;
 }
 
-void worker_serve(struct worker *worker)
+void worker_serve(struct worker *worker, struct lead_thread *thread)
 {
     worker->second_known = false;
-    loop_dispatch(&worker->loop);
-    if (worker->forgotten)
+    while (worker_leads(worker, thread) && !worker->forgotten && loop_dispatch_next(&worker->loop))
+        continue;
+    worker_run_again(worker, thread);
+    if (!worker_leads(worker, thread) || worker->forgotten)
         return;
-    worker_run_again(worker);
     worker_expire(worker);
     worker_flush(worker);
-    if (!worker->handler_busy)
+    if (!worker->handler_busy && worker->visitors == 0)
         worker_free_closed(worker);
 }
 
-/* One turn: wait, serve, flush. Returns 0; -ECANCELED when after_wait said stop; -errno. */
-static int worker_turn(struct worker *worker)
+/* Wait for the loop, without the lock. Returns as worker_turn. */
+static int worker_wait_for_loop(struct worker *worker)
 {
     const struct worker_config *config = &worker->config;
-    bool go_on = true;
+    void *token = NULL;
+    uint64_t deadline = worker_deadline(worker);
+    worker->wake_ms = deadline;
+    worker->waiting = true;
+    if (config->unlock)
+        token = config->unlock(config->context);
+    int result = loop_wait(&worker->loop, worker_timeout(worker, deadline));
+    if (config->lock)
+        config->lock(config->context, token);
+    worker->waiting = false;
+    if (config->check && !config->check(config->context))
+        return -ECANCELED;
+    return result < 0 ? result : 0;
+}
+
+int worker_turn(struct worker *worker, struct lead_thread *thread)
+{
     access_log_flush(&worker->access_log);
     trace_subject(0, 0);
-    if (config->before_wait)
-        config->before_wait(config->context);
-    int result = loop_wait(&worker->loop, worker_timeout(worker));
-    if (config->after_wait)
-        go_on = config->after_wait(config->context);
-    if (result < 0)
-        return result;
-    if (!go_on)
-        return -ECANCELED;
-    worker_serve(worker);
+    /* A thread that has taken over goes on where the other has stopped. */
+    if (!loop_has_ready(&worker->loop)) {
+        worker_flush(worker);
+        int result = worker_wait_for_loop(worker);
+        if (result < 0)
+            return result;
+    }
+    if (thread == &worker->lead.keeper && lead_has_idle(&worker->lead))
+        return 0; /* that one may run the handler */
+    worker_serve(worker, thread);
     return worker->forgotten ? -ECANCELED : 0;
 }
 
@@ -558,16 +397,14 @@ static void worker_close_idle(struct worker *worker)
 static void worker_begin_stop(struct worker *worker)
 {
     uint64_t most = worker->config.limits.graceful_ms;
-    for (struct list *node = worker->listeners.next; node != &worker->listeners; node = node->next)
-        while (worker_accept(worker, list_entry(node, struct worker_listener, node), ACCEPT_BATCH))
-            continue;
+    worker_accept_all(worker);
     worker->stopping = true;
     worker->stop_deadline_ms = most > 0 ? worker->loop.now_ms + most : TIMER_NEVER;
     timer_stop(&worker->accept_pause);
     worker_close_listeners(worker);
 }
 
-static bool worker_is_done(struct worker *worker)
+bool worker_is_done(struct worker *worker)
 {
     if (!worker->stopping && worker_stop_wanted(worker))
         worker_begin_stop(worker);
@@ -577,66 +414,22 @@ static bool worker_is_done(struct worker *worker)
     return worker->connection_count == 0 || worker->loop.now_ms >= worker->stop_deadline_ms;
 }
 
-/* The wait is over, or cannot come to a good end. */
-static int worker_wait_result(const struct exchange *exchange, enum worker_wait what)
+int worker_follow(struct worker *worker)
 {
-    if (!exchange->connection)
-        return -EPIPE;
-    if (what == WORKER_WAIT_DRAINED)
-        return exchange_pending(exchange) > 0 ? -EAGAIN : 0;
-    if (spool_left(&exchange->spool) > 0 || exchange->body_state == BODY_WHOLE)
-        return 0;
-    return exchange->body_state == BODY_FAILED ? exchange->body_error : -EAGAIN;
+    return lead_follow(&worker->lead);
 }
 
-/* A client that must send: its patience runs from now. */
-static void worker_wait_begin(struct worker *worker, struct exchange *exchange,
-                              enum worker_wait what)
+unsigned worker_threads_left(const struct worker *worker)
 {
-    struct connection *connection = exchange->connection;
-    worker_update_time(worker);
-    if (what == WORKER_WAIT_READABLE) {
-        exchange_begin_body_wait(exchange);
-        connection_start_patience(connection);
-    }
-    connection_flush(connection);
+    return worker->lead.threads + worker->waiters;
 }
 
-static void worker_wait_end(struct exchange *exchange, enum worker_wait what)
+/* Turn the loop until the work is over. Returns 0 or what worker_turn failed with. */
+static int worker_run_alone(struct worker *worker)
 {
-    struct connection *connection = exchange->connection;
-    if (what == WORKER_WAIT_READABLE)
-        exchange_end_body_wait(exchange);
-    if (!connection)
-        return;
-    if (!connection->blocked)
-        timer_stop(&connection->timer);
-    trace_subject(connection->id, exchange->id);
-}
-
-int worker_wait(struct worker *worker, struct exchange *exchange, enum worker_wait what)
-{
-    struct connection *borrower = worker->borrower;
-    int result = worker_wait_result(exchange, what);
-    if (result != -EAGAIN)
-        return result;
-    if (!exchange->in_handler || worker->handler_waits ||
-        !pthread_equal(worker->thread, pthread_self()))
-        return -EBUSY;
-    if (borrower && (exchange_keep_body(exchange) < 0 || connection_keep_input(borrower) < 0))
-        return -EPIPE;
-    worker->handler_waits = true;
-    worker_wait_begin(worker, exchange, what);
-    worker_flush(worker);
-    while ((result = worker_wait_result(exchange, what)) == -EAGAIN) {
-        result = worker_turn(worker);
-        if (result == 0 && worker_is_done(worker))
-            result = -ECANCELED;
-        if (result < 0)
-            break;
-    }
-    worker->handler_waits = false;
-    worker_wait_end(exchange, what);
+    int result = 0;
+    while (result == 0 && !worker_is_done(worker))
+        result = worker_turn(worker, NULL);
     return result;
 }
 
@@ -650,14 +443,19 @@ int worker_run(struct worker *worker, struct error *err)
     }
     worker->thread = pthread_self();
     loop_update_time(&worker->loop);
-    while (result == 0 && !worker_is_done(worker))
-        result = worker_turn(worker);
+    if (worker_is_threaded(worker))
+        lead_keep(&worker->lead);
+    else
+        worker->result = worker_run_alone(worker);
+    result = worker->result;
     if (worker->config.handle_signals)
         signals_remove();
     worker->stopping = true;
     worker_close_listeners(worker);
     worker_close_connections(worker);
     access_log_flush(&worker->access_log);
+    if (worker_is_threaded(worker) && !worker->forgotten)
+        lead_join(&worker->lead, LEAVE_NS);
     if (result == -ECANCELED)
         return 0;
     return result < 0 ? error_set(err, -result, "turn", "the event loop") : 0;

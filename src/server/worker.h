@@ -1,4 +1,6 @@
-/* A worker: a loop, its listeners and its connections, and the one thread that turns them. */
+/* A worker: a loop, its listeners and its connections, and the threads that turn them and run the
+ * handler. With more than one thread, a thread that only waits turns the loop; see server/lead.h.
+ */
 #ifndef ZOLAL_SERVER_WORKER_H
 #define ZOLAL_SERVER_WORKER_H
 
@@ -18,10 +20,17 @@ struct worker_config {
     int access_log_fd;   /* -1: none; not owned */
     const char *server;  /* the Server field; NULL: "zolal" */
     bool handle_signals; /* SIGTERM and SIGINT stop this worker (event_loop/signals.h) */
-    /* Around a wait that may block (the GIL is released here). `after_wait` returns false to stop.
-     */
-    void (*before_wait)(void *context);
-    bool (*after_wait)(void *context);
+    /* Threads that may run the handler; 1: worker_run alone does everything. They are started as
+     * they are needed: `spawn` starts one that calls worker_follow, and returns 0 or -1. */
+    unsigned threads;
+    int (*spawn)(void *context);
+    /* The lock that guards the worker and all that is its, held by whoever calls it and released
+     * around what may block (Python: the GIL). `unlock` returns what `lock` is given by the same
+     * thread. Not NULL where there are threads. */
+    void *(*unlock)(void *context);
+    void (*lock)(void *context, void *token);
+    /* Asked after each wait: false to stop. */
+    bool (*check)(void *context);
     /* A line for the operator, said once for each occasion: no descriptors left, and the like. */
     void (*on_message)(void *context, const char *text);
     void *context;
@@ -38,11 +47,24 @@ void worker_free(struct worker *worker);
  * on, also when this fails. Returns the listener's number, 0.., or -errno with `err` filled. */
 int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err);
 
-/* Serve in this thread until worker_stop, a signal (handle_signals) or after_wait ends it: then
- * what waits in the listeners' queues is accepted and answered, running requests are finished
- * within limits.graceful_ms, and 0 is returned; -errno with `err` filled when the loop itself
- * failed. */
+/* Serve until worker_stop, a signal (handle_signals) or `check` ends it: then what waits in the
+ * listeners' queues is accepted and answered, running requests are finished within
+ * limits.graceful_ms, and 0 is returned; -errno with `err` filled when the loop itself failed. With
+ * threads, this one runs no handler (but on_abort): it watches over the others and takes signals.
+ */
 int worker_run(struct worker *worker, struct error *err);
+
+/* The part of a thread that `spawn` has started: handlers run in here. Returns when worker_run
+ * ends, 0 or -errno: this thread cannot take part. */
+int worker_follow(struct worker *worker);
+
+/* After worker_run: how many threads are in handlers that have not come back. While there are any,
+ * worker_free frees nothing. */
+unsigned worker_threads_left(const struct worker *worker);
+
+/* Inside a handler that goes on for long without waiting: let another thread turn the loop. Nothing
+ * happens where there is only one. */
+void worker_let_go(struct worker *worker, struct exchange *exchange);
 
 /* Ask worker_run to end, from any thread or a signal handler. */
 void worker_stop(struct worker *worker);
@@ -50,9 +72,9 @@ void worker_stop(struct worker *worker);
 enum worker_wait { WORKER_WAIT_READABLE, WORKER_WAIT_DRAINED };
 
 /* Wait, inside on_request or on_writable, until exchange_read would not return -EAGAIN, or until
- * exchange_pending is 0. Other connections are read, written and accepted meanwhile; their
- * requests wait for the handler. Returns 0, or -EPIPE, -ETIMEDOUT as exchange_read would;
- * -ECANCELED: after_wait said stop, or a stop's time is over; -EBUSY: not in a handler, or it is
+ * exchange_pending is 0. Other connections are served meanwhile; where there is only one thread
+ * their requests wait for the handler. Returns 0, or -EPIPE, -ETIMEDOUT as exchange_read would;
+ * -ECANCELED: `check` said stop, or a stop's time is over; -EBUSY: not in a handler, or it is
  * waited for already. */
 int worker_wait(struct worker *worker, struct exchange *exchange, enum worker_wait what);
 

@@ -15,6 +15,8 @@
 #include "http/date.h"
 #include "server/access_log.h"
 #include "server/connection.h"
+#include "server/history.h"
+#include "server/lead.h"
 #include "server/worker.h"
 
 #define WORKER_RECEIVE_SIZE (64u << 10)
@@ -36,8 +38,9 @@ struct worker {
     struct list listeners;
     struct list connections;
     struct list dirty;  /* connections with output to flush */
-    struct list again;  /* connections with more to do */
-    struct list ready;  /* connections whose request waits for the handler */
+    struct list again;  /* connections with more to do in the next turn */
+    struct list now;    /* and in this one: whoever leads goes on with it */
+    struct list ready;  /* connections whose request waits for a thread, or the only one */
     struct list closed; /* connections to free when no dispatch is under way */
     struct list spare_exchanges;
     struct list spare_outputs;
@@ -45,6 +48,7 @@ struct worker {
     unsigned spare_output_count;
     unsigned listener_count;
     size_t connection_count;
+    size_t ready_count; /* connections in state READY */
     uint32_t connection_ids;
     uint64_t request_ids;
 
@@ -53,10 +57,18 @@ struct worker {
     struct timer accept_pause; /* running: out of descriptors */
     bool descriptors_said;     /* the message about it was given for this occasion */
 
-    struct connection *borrower; /* whose input lies in `receive` */
-    bool handler_busy;           /* a handler is running: requests wait */
+    struct lead lead; /* of config.threads > 1 */
+    int result;       /* what ended the lead: 0 or -errno */
+    struct history history;
+    struct connection *borrower; /* whose request, in a handler, lies in `receive` and `fields` */
+    bool handler_busy;           /* whoever turns the loop is in a handler: requests wait */
+    bool handler_waits;          /* and turns it there, in worker_wait */
+    bool waiting;                /* the loop is waited for, without the lock */
+    bool saturated;              /* all threads are in calls: nothing is accepted */
+    unsigned visitors;           /* threads without the lead that look at connections */
+    unsigned waiters;            /* threads in worker_wait without turning the loop */
+    uint64_t wake_ms;            /* when the wait ends by itself */
     pthread_t thread;            /* that is in worker_run */
-    bool handler_waits;          /* and turns the loop itself, in worker_wait */
     _Atomic bool stop_asked;     /* written by worker_stop, read by the loop */
     bool stopping;
     uint32_t forks; /* how often this process has forked since the worker was made */
@@ -80,16 +92,63 @@ struct worker {
     char receive[WORKER_RECEIVE_SIZE];
 };
 
-/* Call the handler for a whole request, unless it is busy: then the connection waits in state
- * READY. */
-void worker_handle(struct worker *worker, struct connection *connection);
+/* Does the worker have threads that take turns? */
+static inline bool worker_is_threaded(const struct worker *worker)
+{
+    return worker->config.threads > 1;
+}
+
+/* Does `thread` (NULL: the only one) turn the loop? */
+static inline bool worker_leads(const struct worker *worker, const struct lead_thread *thread)
+{
+    return !thread || lead_leads(&worker->lead, thread);
+}
+
+/* For the thread that turns the loop: call the handler for a whole request, or let another thread
+ * do it; where none can, the connection waits in state READY. */
+enum connection_next worker_handle(struct worker *worker, struct connection *connection);
 
 /* Tell the handler of an exchange that it kept: room again, or the end. */
-void worker_handle_writable(struct worker *worker, struct connection *connection);
+enum connection_next worker_handle_writable(struct worker *worker, struct connection *connection);
 void worker_handle_abort(struct worker *worker, struct exchange *exchange);
 
-/* The part of a turn that does not wait: serve what is ready, flush, free what is closed. */
-void worker_serve(struct worker *worker);
+/* Call the handler for one request that waits for a thread. Returns whether there was one. */
+bool worker_work(struct worker *worker, struct lead_thread *thread);
+
+/* The receive buffer is about to be used: what a handler still needs of it is moved out. Returns 0
+ * or -ENOMEM. */
+int worker_reclaim_receive(struct worker *worker);
+
+/* lead_ops.part: the leader's handler goes on without the lead. */
+bool worker_lead_part(void *context);
+
+/* After a call that took its time, or a wait. */
+void worker_update_time(struct worker *worker);
+
+/* When the loop must turn again at the latest, in CLOCK_MONOTONIC milliseconds; 0: at once. */
+uint64_t worker_deadline(const struct worker *worker);
+
+/* See to a stop that was asked for. Returns whether the worker's work is over. */
+bool worker_is_done(struct worker *worker);
+
+/* The part of a turn that does not wait: serve what is ready, flush, free what is closed. `thread`:
+ * that turns, NULL where there is only one. */
+void worker_serve(struct worker *worker, struct lead_thread *thread);
+
+/* One turn: wait, serve, flush. Returns 0; -ECANCELED when `check` said stop; -errno. */
+int worker_turn(struct worker *worker, struct lead_thread *thread);
+
+/* Take what waits in the listeners' queues. */
+void worker_accept_all(struct worker *worker);
+
+/* All threads are in calls: leave new connections to the kernel's queue and to others, or not. */
+void worker_set_saturated(struct worker *worker, bool saturated);
+
+/* Look for connections again, if that was given up for want of descriptors. */
+void worker_resume_accepting(struct worker *worker);
+
+/* Close the listeners. */
+void worker_close_listeners(struct worker *worker);
 
 /* Flush the replies that wait. */
 void worker_flush(struct worker *worker);

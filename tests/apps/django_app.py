@@ -1,5 +1,6 @@
 """A Django project in one file, on SQLite in memory of its own folder (DJANGO_FOLDER)."""
 
+import collections
 import gc
 import os
 import pathlib
@@ -54,13 +55,17 @@ call_command("migrate", verbosity=0)
 
 requests = weakref.WeakSet()
 signals = {"started": 0, "finished": 0}
-threads = set()
+threads = collections.Counter()
+astray = []
 
 
 def count(name):
     def receive(**unused):
         signals[name] += 1
-        threads.add(threading.get_ident())
+        thread = threading.get_ident()
+        threads[thread] += 1 if name == "started" else -1
+        if threads[thread] not in (0, 1):
+            astray.append(name)
 
     return receive
 
@@ -158,7 +163,7 @@ def alive(request):
     deadline = time.monotonic() + 1
     while len(requests) > 0 and time.monotonic() < deadline:
         gc.collect()
-    return JsonResponse({"alive": len(requests), "threads": len(threads), **signals})
+    return JsonResponse({"alive": len(requests), "astray": astray, **signals})
 
 
 urlpatterns = [

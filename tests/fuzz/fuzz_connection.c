@@ -139,8 +139,8 @@ static void serve(struct connection *connection, uint32_t ready)
 {
     if (is_open())
         connection_on_ready(&connection->watch, ready);
-    worker_serve(site.worker);
-    worker_serve(site.worker);
+    worker_serve(site.worker, NULL);
+    worker_serve(site.worker, NULL);
 }
 
 static void check_output(const struct memory_stream *memory)
@@ -183,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_output(&memory);
     if (is_open())
         connection_close(connection);
-    worker_serve(site.worker);
+    worker_serve(site.worker, NULL);
     CHECK(site.begun == site.ended && site.lent == 0 && memory.closed);
     memory_stream_release(&memory);
     return 0;

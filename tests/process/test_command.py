@@ -69,7 +69,7 @@ def test_help_has_examples_and_every_default(tmp_path):
     [
         ([], 2, ["Missing argument"]),
         (["site_app", "--nonsense"], 2, ["--nonsense"]),
-        (["site_app", "--threads", "4"], 2, ["--threads 4"]),
+        (["site_app", "--threads", "0"], 2, ["--threads", "0 is not in the range"]),
         (["site_app", "--workers", "2"], 2, ["--workers 2"]),
         (["site_app", "--xray", "--no-recorder"], 2, ["--xray needs the recorder"]),
         (["site_app", "--limit-request-line", "0"], 2, ["request_line", "out of range"]),

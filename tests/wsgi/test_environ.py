@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+from conftest import THREADS
 from http_client import Client, chunked, request
 
 
@@ -52,7 +53,7 @@ def test_the_whole_environ(server, client):
         "wsgi.input_terminated": True,
         "wsgi.early_hints": found["wsgi.early_hints"],
         "wsgi.errors": found["wsgi.errors"],
-        "wsgi.multithread": False,
+        "wsgi.multithread": THREADS != "1",
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.file_wrapper": found["wsgi.file_wrapper"],

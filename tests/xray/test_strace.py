@@ -121,6 +121,7 @@ def traced(tmp_path, launch_command):
         out = tmp_path / "strace"
         command = ["strace", "-f", "-v", "-s", "0", "-e", f"trace={TRACED}", "-o", str(out)]
         command += [sys.executable, "-m", "zolal", "xray_app:application", "-b", "127.0.0.1:0"]
+        command += ["--threads", "1"]  # so that there is one order of calls
         # A clean end would remove the recording: the server is killed, as a crash would.
         server = launch_command(command, env={"XDG_RUNTIME_DIR": str(tmp_path)})
         server.wait_for_start()

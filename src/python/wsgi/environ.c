@@ -7,9 +7,9 @@
 
 #define S(name) state->strings[STRING_##name]
 
-void environ_cache_init(struct environ_cache *cache, enum header_map header_map)
+void environ_cache_init(struct environ_cache *cache, enum header_map header_map, bool threaded)
 {
-    *cache = (struct environ_cache){.header_map = header_map};
+    *cache = (struct environ_cache){.header_map = header_map, .threaded = threaded};
 }
 
 int environ_cache_traverse(struct environ_cache *cache, visitproc visit, void *arg)
@@ -64,7 +64,8 @@ static int environ_set_server(struct module_state *state, PyObject *environ,
                        PyUnicode_FromFormat("%u", (unsigned)address_port(addr)));
 }
 
-static PyObject *environ_template(struct module_state *state, const struct address *addr)
+static PyObject *environ_template(struct module_state *state, const struct address *addr,
+                                  bool threaded)
 {
     PyObject *environ = PyDict_New();
     PyObject *errors = PySys_GetObject("stderr"); /* borrowed; may be None, where there is none */
@@ -77,7 +78,7 @@ static PyObject *environ_template(struct module_state *state, const struct addre
         PyDict_SetItem(environ, S(SERVER_PROTOCOL), S(HTTP_1_1)) < 0 ||
         PyDict_SetItem(environ, S(WSGI_URL_SCHEME), S(HTTP)) < 0 ||
         PyDict_SetItem(environ, S(WSGI_ERRORS), errors ? errors : Py_None) < 0 ||
-        PyDict_SetItem(environ, S(WSGI_MULTITHREAD), Py_False) < 0 ||
+        PyDict_SetItem(environ, S(WSGI_MULTITHREAD), threaded ? Py_True : Py_False) < 0 ||
         PyDict_SetItem(environ, S(WSGI_MULTIPROCESS), Py_False) < 0 ||
         PyDict_SetItem(environ, S(WSGI_RUN_ONCE), Py_False) < 0 ||
         PyDict_SetItem(environ, S(WSGI_INPUT_TERMINATED), Py_True) < 0 ||
@@ -104,7 +105,7 @@ int environ_cache_add_listener(struct environ_cache *cache, struct module_state 
         return -1;
     }
     cache->templates = templates;
-    PyObject *environ = environ_template(state, addr);
+    PyObject *environ = environ_template(state, addr, cache->threaded);
     if (!environ || PyDict_SetItem(environ, S(WSGI_EARLY_HINTS), early_hints) < 0) {
         Py_XDECREF(environ);
         return -1;

@@ -33,6 +33,7 @@ enum header_map { HEADER_MAP_DROP, HEADER_MAP_REFUSE, HEADER_MAP_DANGEROUS };
 
 struct environ_cache {
     enum header_map header_map;
+    bool threaded;
     PyObject **templates; /* dicts, one a listener */
     unsigned template_count;
     PyObject *last_path_bytes_text; /* the last PATH_INFO, when it was sent without '%' */
@@ -40,7 +41,8 @@ struct environ_cache {
     struct environ_peer peers[ENVIRON_PEERS];
 };
 
-void environ_cache_init(struct environ_cache *cache, enum header_map header_map);
+/* `threaded`: wsgi.multithread. */
+void environ_cache_init(struct environ_cache *cache, enum header_map header_map, bool threaded);
 
 /* `early_hints`: the callable of wsgi.early_hints. Returns 0, or -1 with an exception set. */
 int environ_cache_add_listener(struct environ_cache *cache, struct module_state *state,

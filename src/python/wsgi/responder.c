@@ -29,6 +29,9 @@ enum step {
     STEP_WAIT = 2     /* the client must take what there is first */
 };
 
+/* Whose application code runs in this thread: wsgi.early_hints asks. NULL: none. */
+static _Thread_local struct responder *responder_here __attribute__((tls_model("initial-exec")));
+
 /* `exchange` is NULL once the answer is over. `result` is what the application returned, `iterator`
  * its iterator. `is_list`: stepping runs no code of the application. */
 struct responder {
@@ -290,12 +293,20 @@ static bool responder_check_bytes(PyObject *item, const char *from)
     return false;
 }
 
-/* Give the kernel what there is. */
+/* Must the rest of the answer be made by this thread? It has others beside it, and runs the
+ * application's code to make it. */
+static bool responder_is_threads_own(const struct responder *responder)
+{
+    return responder->server->threads > 1 && !responder->is_list;
+}
+
+/* Give the kernel what there is. A thread of many goes on while the loop sends what is left. */
 static enum step responder_flush(struct responder *responder)
 {
+    size_t most = responder_is_threads_own(responder) ? PENDING_MAX : 0;
     if (exchange_flush(responder->exchange) < 0)
         return responder_lost(-EPIPE);
-    return exchange_pending(responder->exchange) > 0 ? STEP_WAIT : STEP_AGAIN;
+    return exchange_pending(responder->exchange) > most ? STEP_WAIT : STEP_AGAIN;
 }
 
 static PyObject *responder_next(struct responder *responder)
@@ -377,14 +388,34 @@ static void responder_finish(struct responder *responder)
     responder_release(responder);
 }
 
+/* A step that has to wait for the client: where there are threads, this one waits itself, since the
+ * rest of the iterable is its own. What runs no code of the application waits without a thread. */
+static enum step responder_step_and_wait(struct responder *responder)
+{
+    struct server *server = responder->server;
+    enum step step = responder_step(responder);
+    if (step != STEP_WAIT || !responder_is_threads_own(responder))
+        return step;
+    int result = worker_wait(server->worker, responder->exchange, WORKER_WAIT_DRAINED);
+    if (result == 0)
+        return STEP_AGAIN;
+    server_raise_wait(server, result);
+    return STEP_FAILED;
+}
+
 /* Step through the iterable until it ends, fails, has to wait, or has had its turn. */
 static void responder_pump(struct responder *responder)
 {
     uint64_t end_ns = clock_monotonic_ns() + TURN_NS;
     enum step step;
-    do
-        step = responder_step(responder);
-    while (step == STEP_AGAIN && clock_monotonic_ns() < end_ns);
+    do {
+        step = responder_step_and_wait(responder);
+        if (step != STEP_AGAIN || clock_monotonic_ns() < end_ns)
+            continue;
+        if (!responder_is_threads_own(responder))
+            break;
+        worker_let_go(responder->server->worker, responder->exchange);
+    } while (step == STEP_AGAIN);
     if (step == STEP_DONE)
         responder_finish(responder);
     else if (step == STEP_FAILED)
@@ -409,8 +440,9 @@ static enum step responder_send_file(struct responder *responder)
     if (sent < 0)
         return responder_lost(sent);
     responder->is_file = true;
-    enum step step = responder_flush(responder);
-    return step == STEP_AGAIN ? STEP_DONE : step;
+    if (exchange_flush(exchange) < 0)
+        return responder_lost(-EPIPE);
+    return exchange_pending(exchange) > 0 ? STEP_WAIT : STEP_DONE;
 }
 
 /* The whole body is one bytes object in a list or tuple: head and body leave in one call. */
@@ -497,7 +529,8 @@ static PyObject *responder_environ(struct responder *responder)
 
 PyObject *responder_early_hints(PyObject *object, PyObject *headers)
 {
-    struct responder *responder = ((struct server *)object)->current;
+    struct responder *responder = responder_here;
+    (void)object;
     struct wsgi_head head = {0};
     if (!responder || !responder->exchange) {
         PyErr_SetString(PyExc_AssertionError, "wsgi.early_hints after the request has ended");
@@ -514,20 +547,6 @@ PyObject *responder_early_hints(PyObject *object, PyObject *headers)
     Py_RETURN_NONE;
 }
 
-/* The worker calls us for `responder` (NULL: for none that may still send). Returns what it had
- * called us for, in whose call this one lies. */
-static struct responder *responder_enter(struct server *server, struct responder *responder)
-{
-    struct responder *before = server->current;
-    server->current = responder;
-    return before;
-}
-
-static void responder_leave(struct server *server, struct responder *before)
-{
-    server->current = before;
-}
-
 static void responder_on_request(void *context, struct exchange *exchange)
 {
     struct server *server = context;
@@ -536,7 +555,8 @@ static void responder_on_request(void *context, struct exchange *exchange)
         return;
     }
     struct responder *responder = responder_new(server, exchange);
-    struct responder *before = responder_enter(server, responder);
+    struct responder *before = responder_here;
+    responder_here = responder;
     PyObject *environ = responder ? responder_environ(responder) : NULL;
     if (!environ) {
         if (responder)
@@ -545,7 +565,7 @@ static void responder_on_request(void *context, struct exchange *exchange)
         exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
         if (responder)
             responder_release(responder);
-        responder_leave(server, before);
+        responder_here = before;
         return;
     }
     responder->environ = environ;
@@ -559,28 +579,30 @@ static void responder_on_request(void *context, struct exchange *exchange)
         responder_begin(responder);
     else
         responder_fail(responder);
-    responder_leave(server, before);
+    responder_here = before;
 }
 
 static void responder_on_writable(void *context, struct exchange *exchange)
 {
     struct responder *responder = exchange_user(exchange);
-    struct server *server = context;
-    struct responder *before = responder_enter(server, responder);
+    (void)context;
+    struct responder *before = responder_here;
+    responder_here = responder;
     if (responder->is_file)
         responder_finish(responder);
     else
         responder_pump(responder);
-    responder_leave(server, before);
+    responder_here = before;
 }
 
 static void responder_on_abort(void *context, struct exchange *exchange)
 {
     struct responder *responder = exchange_user(exchange);
-    struct server *server = context;
-    struct responder *before = responder_enter(server, NULL);
+    (void)context;
+    struct responder *before = responder_here;
+    responder_here = NULL;
     responder_release(responder);
-    responder_leave(server, before);
+    responder_here = before;
 }
 
 struct handler responder_handler(struct server *server)
@@ -699,9 +721,10 @@ static enum step responder_write_all(struct responder *responder, PyObject *data
     enum step step = responder_send(responder, data);
     if (step == STEP_FAILED)
         return step;
-    step = responder_flush(responder);
-    if (step != STEP_WAIT)
-        return step;
+    if (exchange_flush(responder->exchange) < 0)
+        return responder_lost(-EPIPE);
+    if (exchange_pending(responder->exchange) == 0)
+        return STEP_AGAIN;
     struct server *server = responder->server;
     int result = worker_wait(server->worker, responder->exchange, WORKER_WAIT_DRAINED);
     if (result == 0)

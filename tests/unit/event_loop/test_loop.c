@@ -75,7 +75,8 @@ static void on_ready(struct loop_watch *watch, uint32_t ready)
     watched->count++;
     watched->ready = ready;
     if (watched->inner && loop_wait(watched->inner, 0) > 0)
-        loop_dispatch(watched->inner);
+        while (loop_dispatch_next(watched->inner))
+            continue;
 }
 
 static void watch_pair(struct loop *loop, struct watched *watched, uint32_t events)
@@ -95,7 +96,8 @@ static void close_pair(struct watched *watched)
 static void turn(struct loop *loop, int timeout_ms)
 {
     assert_true(loop_wait(loop, timeout_ms) >= 0);
-    loop_dispatch(loop);
+    while (loop_dispatch_next(loop))
+        continue;
 }
 
 static void test_an_event_is_told(void **state)
@@ -139,7 +141,6 @@ static void test_a_turn_inside_a_turn(void **state)
     turn(&loop, -1);
     for (int i = 0; i < 5; i++)
         assert_int_equal(watched[i].count, 1);
-    assert_int_equal(loop.depth, 0);
     turn(&loop, 0);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(watched[i].count, 1);
@@ -269,7 +270,8 @@ static void take_one_signal(void)
     raise(SIGTERM);
     if (loop_wait(&child_loop, 10000) != 1)
         _exit(2);
-    loop_dispatch(&child_loop);
+    while (loop_dispatch_next(&child_loop))
+        continue;
     _exit(wakeups == 1 && signals_stop_asked() ? 0 : 3);
 }
 

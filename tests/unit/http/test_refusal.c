@@ -60,6 +60,7 @@ static const struct {
     [HTTP_AMBIGUOUS_FIELD_NAME] = {.by_server = true},
     [HTTP_REQUEST_TIMEOUT] = {.by_server = true},
     [HTTP_CANNOT_STORE_BODY] = {.by_server = true},
+    [HTTP_OVERLOADED] = {.by_server = true},
     [HTTP_INTERNAL_ERROR] = {.by_server = true},
 };
 

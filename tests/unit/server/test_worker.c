@@ -176,12 +176,13 @@ static void client_play(struct client *client)
 
 /* Plays until the client has left and the worker has noticed; then nothing would wake the worker.
  */
-static void before_wait(void *context)
+static void *before_wait(void *context)
 {
     struct site *played = context;
     client_play(&played->client);
     if (played->kept || (played->client.ended && worker_connections(played->worker) == 0))
         worker_stop(played->worker);
+    return NULL;
 }
 
 static bool after_wait(void *context)
@@ -292,8 +293,8 @@ static int visit(const char *request, size_t len)
     struct worker_config config = {.limits = test_limits,
                                    .handler = {on_request, on_writable, on_abort, &site},
                                    .access_log_fd = -1,
-                                   .before_wait = before_wait,
-                                   .after_wait = after_wait,
+                                   .unlock = before_wait,
+                                   .check = after_wait,
                                    .context = &site};
     struct address peer;
     int pair[2];
@@ -521,7 +522,7 @@ static void test_a_spare_exchange_is_as_new(void **state)
         struct connection *connection = connection_open_stream(site.worker, &memory.stream, &peer);
         connection_on_ready(&connection->watch, LOOP_READABLE);
         connection_close(connection);
-        worker_serve(site.worker);
+        worker_serve(site.worker, NULL);
         memory_stream_release(&memory);
     }
     assert_int_equal(site.aborts, 2);
@@ -626,8 +627,8 @@ static void test_running_out_of_descriptors_passes(void **state)
     struct worker_config config = {.limits = test_limits,
                                    .handler = {on_request, on_writable, on_abort, &site},
                                    .access_log_fd = -1,
-                                   .before_wait = before_wait,
-                                   .after_wait = after_wait,
+                                   .unlock = before_wait,
+                                   .check = after_wait,
                                    .on_message = on_message,
                                    .context = &site};
     static const int codes[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
