@@ -134,7 +134,7 @@ def candidates_for(
     workload: Workload, only: list[str], folder: pathlib.Path, env: dict[str, str]
 ) -> list[Candidate]:
     ruler = None
-    if workload.limit and (not only or "limit" in only):
+    if not workload.blocks and (not only or "limit" in only):
         reply = write_reply(workload, folder, env)
         ruler = limit(reply, len(workload.asks[0].request), workload.close)
     found = {one.name: one for one in everyone(ruler)}
@@ -146,6 +146,10 @@ def candidates_for(
         }
     for one in found.values():
         one.app, one.env = workload.app, env
+        if one.holds and workload.blocks:
+            one.unfit = f"left out: it would have {workload.connections} threads, the others 16"
+        elif one.holds:
+            one.threads = max(one.threads, workload.connections + 4)
     return list(found.values())
 
 

@@ -21,7 +21,7 @@ BIN = pathlib.Path(sys.executable).parent
 LIMIT = ROOT / "build" / "plain" / "bench" / "limit"
 START_SECONDS = 20
 ANSWER_SECONDS = 5
-THREADS = "16"
+THREADS = 16
 
 
 class Missing(Exception):
@@ -30,13 +30,17 @@ class Missing(Exception):
 
 @dataclass
 class Candidate:
-    """A server. `command`: its words; {port}, {app} (module:attribute), {module}, {attribute} and
-    {folder} (one of its own) in them are filled in. `peer`: not ours. `note`: why it is run so."""
+    """A server. `command`: its words; {port}, {app} (module:attribute), {module}, {attribute},
+    {threads} and {folder} (one of its own) in them are filled in. `peer`: not ours. `note`: why it is
+    run so. `holds`: a kept connection holds a thread, so that it needs one for each."""
 
     name: str
     command: list[str]
     peer: bool = True
     note: str = ""
+    holds: bool = False
+    threads: int = THREADS
+    unfit: str = ""  # why it has no part in this workload
     app: str = "plain:hello"
     env: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -50,6 +54,7 @@ class Candidate:
             "{app}": self.app,
             "{module}": module,
             "{attribute}": attribute,
+            "{threads}": str(self.threads),
             "{folder}": self.folder.name if self.folder else "",
         }
         words = self.command
@@ -59,6 +64,8 @@ class Candidate:
 
     def start(self, core: int | None, request: bytes) -> float:
         """Start it and wait for its first answer. Returns the seconds from exec to that answer."""
+        if self.unfit:
+            raise Missing(self.unfit)
         if not pathlib.Path(self.command[0]).exists():
             raise Missing(f"{pathlib.Path(self.command[0]).name} is not installed")
         self.folder = tempfile.TemporaryDirectory(prefix="bench-")
@@ -217,7 +224,7 @@ def zolal(name: str) -> Candidate:
     note = ""
     if "--threads" not in options:
         if zolal_has_threads():
-            options += ["--threads", THREADS]
+            options += ["--threads", "{threads}"]
         else:
             note = "without --threads, which this version does not have"
     command = [str(BIN / "zolal"), "{app}", "--bind", "127.0.0.1:{port}", *options]
@@ -234,8 +241,21 @@ def peers() -> list[Candidate]:
     """Each in its best setting for one worker process, with 16 threads where it has threads, nothing
     logged, and connections kept as long as the bench takes."""
     python, bind = str(BIN / "python"), "127.0.0.1:{port}"
+    threads = ["--threads", "{threads}"]
     gunicorn = [str(BIN / "gunicorn"), "--bind", bind, "--workers", "1", "--backlog", "2048"]
     gunicorn += ["--log-level", "error", "--worker-tmp-dir", "/dev/shm"]
+    uwsgi = [str(BIN / "uwsgi"), "--module", "{app}", "--processes", "1", *threads]
+    uwsgi += ["--disable-logging", "--listen", "2048", "--tcp-nodelay", "--buffer-size", "16384"]
+    uwsgi += ["--die-on-term"]
+    mod_wsgi = [str(BIN / "mod_wsgi-express"), "start-server", "--application-type", "module"]
+    mod_wsgi += ["{module}", "--callable-object", "{attribute}", "--working-directory", str(APPS)]
+    mod_wsgi += ["--python-path", str(APPS), "--server-root", "{folder}/httpd"]
+    mod_wsgi += ["--host", "127.0.0.1", "--port", "{port}", "--processes", "1", *threads]
+    # The event MPM closes kept connections without a word when its threads are busy.
+    mod_wsgi += ["--keep-alive-timeout", "75", "--server-mpm", "worker"]
+    if os.getuid() == 0:
+        mod_wsgi += ["--user", "www-data", "--group", "www-data"]
+    held = "a kept connection holds a thread: it has one for each"
     return [
         Candidate("bjoern", [python, "-c", BJOERN]),
         Candidate("FastPySGI", [python, "-c", FASTPYSGI]),
@@ -244,43 +264,39 @@ def peers() -> list[Candidate]:
             [
                 *[str(BIN / "granian"), "{app}", "--interface", "wsgi", "--http", "1", "--no-ws"],
                 *["--host", "127.0.0.1", "--port", "{port}", "--workers", "1", "--no-log"],
-                *["--blocking-threads", THREADS, "--backlog", "2048"],
-                *["--http1-pipeline-flush"],
+                *["--blocking-threads", "{threads}", "--backlog", "2048"],
+                *["--backpressure", "20000", "--http1-pipeline-flush"],
             ],
         ),
+        Candidate("uWSGI", [*uwsgi, "--http11-socket", bind], note=held, holds=True),
         Candidate(
-            "uWSGI",
-            [
-                *[str(BIN / "uwsgi"), "--http11-socket", bind, "--module", "{app}", "--die-on-term"],
-                *["--processes", "1", "--threads", THREADS, "--disable-logging", "--listen", "2048"],
-                *["--so-keepalive", "--tcp-nodelay", "--buffer-size", "16384"],
-            ],
-            note="a kept connection holds a thread",
+            "uWSGI --http",
+            [*uwsgi, "--http", bind, "--http-keepalive=75"],
+            note="with its HTTP router, a process of its own",
         ),
         Candidate("gunicorn sync", [*gunicorn, "--worker-class", "sync", "{app}"]),
         Candidate(
             "gunicorn gthread",
             [
-                *[*gunicorn, "--worker-class", "gthread", "--threads", THREADS],
+                *[*gunicorn, "--worker-class", "gthread", *threads],
                 *["--keep-alive", "75", "--worker-connections", "20000", "{app}"],
             ],
         ),
         Candidate(
             "mod_wsgi",
-            [
-                *[str(BIN / "mod_wsgi-express"), "start-server", "--application-type", "module"],
-                *["{module}", "--callable-object", "{attribute}", "--working-directory", str(APPS)],
-                *["--python-path", str(APPS), "--server-root", "{folder}/httpd"],
-                *["--host", "127.0.0.1", "--port", "{port}", "--embedded-mode"],
-                *["--processes", "1", "--threads", THREADS],
-                *(["--user", "www-data", "--group", "www-data"] if os.getuid() == 0 else []),
-            ],
-            note="mod_wsgi-express, embedded mode",
+            [*mod_wsgi, "--embedded-mode", "--max-clients", "{threads}"],
+            note=held,
+            holds=True,
+        ),
+        Candidate(
+            "mod_wsgi daemon",
+            [*mod_wsgi, "--max-clients", "200"],
+            note="the application in a process of its own",
         ),
         Candidate(
             "waitress",
             [
-                *[str(BIN / "waitress-serve"), f"--listen={bind}", f"--threads={THREADS}"],
+                *[str(BIN / "waitress-serve"), f"--listen={bind}", "--threads={threads}"],
                 *["--backlog=2048", "--connection-limit=20000", "--asyncore-use-poll"],
                 "{app}",
             ],
@@ -288,8 +304,8 @@ def peers() -> list[Candidate]:
         Candidate(
             "cheroot",
             [
-                *[str(BIN / "cheroot"), "{app}", "--bind", bind, "--threads", THREADS],
-                *["--max-threads", THREADS, "--timeout", "75", "--request-queue-size", "2048"],
+                *[str(BIN / "cheroot"), "{app}", "--bind", bind, *threads],
+                *["--max-threads", "{threads}", "--timeout", "75", "--request-queue-size", "2048"],
             ],
         ),
         Candidate("gevent", [python, "-c", GEVENT], note="pywsgi"),

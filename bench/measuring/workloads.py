@@ -47,8 +47,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Workload:
-    """`rate`: requests a second when the latency is measured. `limit`: the limit program can do it
-    too. `idle`: connections that only stay open beside the busy ones."""
+    """`rate`: requests a second when the latency is measured. `blocks`: the application sleeps; the
+    limit program does not do that. `idle`: connections that only stay open beside the busy ones."""
 
     name: str
     title: str
@@ -59,7 +59,7 @@ class Workload:
     pipeline: int = 1
     close: bool = False
     idle: int = 0
-    limit: bool = True
+    blocks: bool = False
 
 
 def get(path: bytes = b"/", fields: bytes = b"") -> bytes:
@@ -96,14 +96,14 @@ WORKLOADS = [
         "django_app:application",
         200,
     ),
-    Workload("sleep", "an application that sleeps 5 ms", HELLOS, "plain:sleeps", limit=False),
+    Workload("sleep", "an application that sleeps 5 ms", HELLOS, "plain:sleeps", blocks=True),
     Workload(
         "mixed",
         "5 % of requests sleep 20 ms, latency of the others",
         (Ask(get(), HELLO, 95, "quick"), Ask(get(b"/slow"), SLOW, 5, "slow")),
         "plain:mixed",
         500,
-        limit=False,
+        blocks=True,
     ),
     Workload("idle1000", "one busy connection beside 1,000 idle", HELLOS, connections=1, idle=1000),
     Workload(
