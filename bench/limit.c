@@ -1,7 +1,7 @@
 /* The limit: what a server cannot be faster than. A bare epoll loop, one recv and one send for what
  * arrived, nothing parsed: requests are told apart by their length, which is always the same. It
- * answers each with the bytes of a file, which are another server's. No error handling beyond ending:
- * it is no server, it is a ruler.
+ * answers each with the bytes of a file, which are another server's. No error handling beyond
+ * ending: it is no server, it is a ruler.
  *
  *   limit PORT FILE LENGTH [CLOSE]     LENGTH: of a request; CLOSE: close after an answer */
 #include <arpa/inet.h>

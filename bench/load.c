@@ -1,16 +1,17 @@
-/* The load: asks a server on 127.0.0.1 over many connections and checks every answer, its status and
- * its body, byte by byte. Either as fast as answers come (each connection sends again when it has
- * its answer), or at a fixed rate: then each request has a time at which it is due, kept whatever the
- * server does, and its latency counts from that time, also while no connection is free to send it.
- * Without that a server that stalls would be asked less often just then, and look good.
+/* The load: asks a server on 127.0.0.1 over many connections and checks every answer, its status
+ * and its body, byte by byte. Either as fast as answers come (each connection sends again when it
+ * has its answer), or at a fixed rate: then each request has a time at which it is due, kept
+ * whatever the server does, and its latency counts from that time, also while no connection is free
+ * to send it. Without that a server that stalls would be asked less often just then, and look good.
  *
  *   load [OPTION]... PORT SHARE:REQUEST:BODY...
  *
  * REQUEST: a file with the bytes of a request; BODY: one with the body that must come. SHARE: how
  * many of a hundred requests are of that kind.
  *
- * It prints "ready" when the connections are there, begins when a line comes on its standard input,
- * and at the end prints JSON on one line. It is a ruler, like limit.c: what cannot be measured ends it. */
+ * It prints "ready" and how many idle connections were answered, begins when a line comes on its
+ * standard input, and at the end prints JSON on one line. It is a ruler, like limit.c: what cannot
+ * be measured ends it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -48,8 +49,8 @@ struct kind {
     uint64_t latency[BUCKETS];
 };
 
-/* DEAD: no connection, to be opened again. HELD: an idle one, done. CLOSING: the answer is there, the
- * server's end is not. */
+/* DEAD: no connection, to be opened again. HELD: an idle one, done. CLOSING: the answer is there,
+ * the server's end is not. */
 enum state { DEAD, FREE, BUSY, CLOSING, HELD };
 enum part { HEAD, BODY, BODY_TO_END, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS };
 
@@ -509,7 +510,8 @@ static void on_event(struct connection *connection, uint32_t events)
         receive(connection, events);
 }
 
-/* ------------------------------------------------------------------------------------------ runs */
+/* ------------------------------------------------------------------------------------------ runs
+ */
 
 /* Wait until something happens, at most until `until`. */
 static void turn(uint64_t until)
@@ -622,15 +624,23 @@ static uint64_t unanswered(void)
     return count;
 }
 
+static unsigned unclosed(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < options.connections; i++)
+        count += connections[i].state == CLOSING;
+    return count;
+}
+
 static void print_results(double seconds, uint64_t unsent)
 {
     printf("{\"seconds\": %.6f, \"in_time\": %llu, \"wrong\": %llu, \"first_wrong\": \"%s\", "
-           "\"lost\": %llu, \"refused\": %llu, \"unanswered\": %llu, \"unsent\": %llu, "
+           "\"lost\": %llu, \"refused\": %llu, \"unanswered\": %llu, \"unclosed\": %u, "
+           "\"unsent\": %llu, "
            "\"idle_answered\": %llu, \"idle_open\": %u, \"kinds\": [",
            seconds, (unsigned long long)in_time, (unsigned long long)wrong, first_wrong,
-           (unsigned long long)lost, (unsigned long long)refused,
-           (unsigned long long)unanswered(), (unsigned long long)unsent,
-           (unsigned long long)idle_answered, idle_open());
+           (unsigned long long)lost, (unsigned long long)refused, (unsigned long long)unanswered(),
+           unclosed(), (unsigned long long)unsent, (unsigned long long)idle_answered, idle_open());
     for (unsigned k = 0; k < kind_count; k++) {
         printf("%s{\"answers\": %llu, \"histogram\": [", k ? ", " : "",
                (unsigned long long)kinds[k].answers);
@@ -758,7 +768,7 @@ int main(int argc, char **argv)
         connections[i] = (struct connection){.fd = -1, .idle = i >= options.connections};
     end_ns = UINT64_MAX;
     open_idle();
-    puts("ready");
+    printf("ready %llu\n", (unsigned long long)idle_answered);
     fflush(stdout);
     if (getchar() == EOF)
         return 0;
@@ -772,7 +782,7 @@ int main(int argc, char **argv)
         run_closed(start);
     sending = false;
     uint64_t give_up = now_ns() + (uint64_t)(options.drain * 1e9);
-    while (busy_count > 0 && now_ns() < give_up)
+    while (busy_count + unclosed() > 0 && now_ns() < give_up)
         turn(give_up);
     print_results(options.seconds, unsent);
     return 0;

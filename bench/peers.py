@@ -23,6 +23,7 @@ from measuring.candidates import (
     everyone,
     is_whole,
     limit,
+    pss_kib,
     raw_answer,
     zolal,
 )
@@ -133,11 +134,11 @@ def write_reply(workload: Workload, folder: pathlib.Path, env: dict[str, str]) -
 def candidates_for(
     workload: Workload, only: list[str], folder: pathlib.Path, env: dict[str, str]
 ) -> list[Candidate]:
-    ruler = None
+    found = {one.name: one for one in everyone(keep=not workload.close)}
     if not workload.blocks and (not only or "limit" in only):
         reply = write_reply(workload, folder, env)
         ruler = limit(reply, len(workload.asks[0].request), workload.close)
-    found = {one.name: one for one in everyone(ruler)}
+        found = {ruler.name: ruler, **found}
     if only:
         found = {
             name: zolal(name) if name.startswith("zolal ") else found[name]
@@ -227,6 +228,8 @@ def hold_idle(
     workload = Workload("idle", "idle", HELLOS, connections=1, idle=count)
     load = Load(candidate, workload, folder, None)
     stack.callback(load.end)
+    if load.idle_answered < count:
+        raise Missing(f"only {load.idle_answered:,} of {count:,} idle connections were answered")
 
 
 def measure_start(candidate: Candidate, row: StartRow, idle: int, core: int | None) -> None:
@@ -243,6 +246,17 @@ def measure_start(candidate: Candidate, row: StartRow, idle: int, core: int | No
         row.idle_kib.append((candidate.pss_kib() - before) / idle)
 
 
+def bare_interpreter() -> StartRow:
+    """What an interpreter takes that serves nothing."""
+    command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        row = StartRow("python alone", False, command, base_mib=[pss_kib([process.pid]) / 1024])
+        process.communicate()
+    return row
+
+
 def run_start(candidates: list[Candidate], options: argparse.Namespace) -> list[StartRow]:
     """Each alone, so that what it shares with the others is its own."""
     core, _ = rounds.cores()
@@ -256,7 +270,7 @@ def run_start(candidates: list[Candidate], options: argparse.Namespace) -> list[
                 except (Missing, OSError) as reason:
                     row.wrong = str(reason)
             move(candidate.name)
-    return list(rows.values())
+    return [bare_interpreter(), *rows.values()]
 
 
 def raise_descriptor_limit() -> None:

@@ -1,5 +1,5 @@
-"""Applications without a framework. All give their length: without one bjoern answers in two writes,
-which Nagle's algorithm holds up for 40 ms, and the comparison would be of that."""
+"""Applications without a framework. All give their length: without one bjoern answers in two
+writes, which Nagle's algorithm holds up for 40 ms, and the comparison would be of that."""
 
 import time
 

@@ -31,8 +31,8 @@ class Missing(Exception):
 @dataclass
 class Candidate:
     """A server. `command`: its words; {port}, {app} (module:attribute), {module}, {attribute},
-    {threads} and {folder} (one of its own) in them are filled in. `peer`: not ours. `note`: why it is
-    run so. `holds`: a kept connection holds a thread, so that it needs one for each."""
+    {threads} and {folder} (one of its own) in them are filled in. `peer`: not ours. `note`: why it
+    is run so. `holds`: a kept connection holds a thread, so that it needs one for each."""
 
     name: str
     command: list[str]
@@ -93,7 +93,9 @@ class Candidate:
                 raw_answer(self.port, request, START_SECONDS)
                 return time.perf_counter() - begin
             if self.process.poll() is not None:
-                raise Missing(f"it ended with status {self.process.returncode}: {self.last_words()}")
+                raise Missing(
+                    f"it ended with status {self.process.returncode}: {self.last_words()}"
+                )
             time.sleep(0.0005)
         raise Missing(f"no answer within {START_SECONDS} s: {self.last_words()}")
 
@@ -116,11 +118,7 @@ class Candidate:
 
     def pss_kib(self) -> int:
         """Proportional memory of its process tree."""
-        total = 0
-        for pid in self.tree():
-            rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += sum(int(line.split()[1]) for line in rollup.splitlines() if "Pss:" in line)
-        return total
+        return pss_kib(self.tree())
 
     def stop(self) -> None:
         if self.process:
@@ -184,6 +182,12 @@ def process_tree(pid: int) -> list[int]:
     return [pid, *(found for child in children for found in process_tree(child))]
 
 
+def pss_kib(pids: list[int]) -> int:
+    rollups = [pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+    lines = [line for rollup in rollups for line in rollup.splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
 def process_seconds(pid: int) -> float:
     try:
         # The clock of another process, as clock_getcpuclockid(3) makes it: nanoseconds, while the
@@ -204,11 +208,15 @@ fastpysgi.server.tcp_nodelay = 1
 fastpysgi.server.backlog = 2048
 fastpysgi.run({module}.{attribute}, "127.0.0.1", {port}, 0)
 """
+# pywsgi sends in two pieces with Nagle's algorithm on, which costs 40 ms: its listener is ours.
 GEVENT = """
 from gevent import monkey; monkey.patch_all()
+from gevent import socket
 from gevent.pywsgi import WSGIServer
 import {module}
-WSGIServer(("127.0.0.1", {port}), {module}.{attribute}, backlog=2048, log=None).serve_forever()
+listener = socket.create_server(("127.0.0.1", {port}), backlog=2048)
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+WSGIServer(listener, {module}.{attribute}, log=None).serve_forever()
 """
 
 
@@ -237,9 +245,9 @@ def limit(reply: pathlib.Path, request_len: int, close: bool) -> Candidate:
     return Candidate("limit", command, peer=False)
 
 
-def peers() -> list[Candidate]:
-    """Each in its best setting for one worker process, with 16 threads where it has threads, nothing
-    logged, and connections kept as long as the bench takes."""
+def peers(keep: bool = True) -> list[Candidate]:
+    """Each in its best setting for one worker process, with 16 threads where it has threads,
+    nothing logged. `keep`: connections are kept, as long as the bench takes."""
     python, bind = str(BIN / "python"), "127.0.0.1:{port}"
     threads = ["--threads", "{threads}"]
     gunicorn = [str(BIN / "gunicorn"), "--bind", bind, "--workers", "1", "--backlog", "2048"]
@@ -268,10 +276,19 @@ def peers() -> list[Candidate]:
                 *["--backpressure", "20000", "--http1-pipeline-flush"],
             ],
         ),
-        Candidate("uWSGI", [*uwsgi, "--http11-socket", bind], note=held, holds=True),
+        Candidate(
+            "uWSGI",
+            [*uwsgi, "--http11-socket" if keep else "--http-socket", bind],
+            note=held,
+            holds=keep,
+        ),
         Candidate(
             "uWSGI --http",
-            [*uwsgi, "--http", bind, "--http-keepalive=75"],
+            [
+                *[*uwsgi, "--socket", "{folder}/socket", "--http-to", "{folder}/socket"],
+                *["--http-buffer-size", "65536"],
+                *["--http", bind, *(["--http-keepalive=75"] if keep else [])],
+            ],
             note="with its HTTP router, a process of its own",
         ),
         Candidate("gunicorn sync", [*gunicorn, "--worker-class", "sync", "{app}"]),
@@ -312,9 +329,9 @@ def peers() -> list[Candidate]:
     ]
 
 
-def everyone(limit_candidate: Candidate | None) -> list[Candidate]:
-    rows = [limit_candidate] if limit_candidate else []
-    rows.append(zolal("zolal"))
+def everyone(keep: bool = True) -> list[Candidate]:
+    """All but the limit program, which must be told what to answer."""
+    rows = [zolal("zolal")]
     if zolal_has_threads():
         rows.append(zolal("zolal --threads 1"))
-    return [*rows, *peers()]
+    return [*rows, *peers(keep)]

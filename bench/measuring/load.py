@@ -1,4 +1,4 @@
-"""One measurement: bench/load asks a server that runs, and the server's CPU time is read around it."""
+"""One measurement: bench/load asks a running server, whose CPU time is read before and after."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DRAIN_SECONDS = 2
 
 @dataclass
 class Sample:
-    """One candidate in one round. `cpu_us`: CPU time of its processes for each right answer; `rate`:
-    right answers a second; `latency_ms`: p50, p99, p99.9 and most, of the first kind of request
+    """One candidate in one round. `cpu_us`: CPU time of its processes for each right answer;
+    `rate`: right answers a second; `latency_ms`: p50, p99, p99.9 and most, of the first kind of request
     (`other_ms`: of the second). `wrong`: what is wrong with its answers. `slow`: it could not keep
     the rate. Figures are None where nothing was answered."""
 
@@ -79,9 +79,11 @@ class Load:
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout
-        if self.process.stdout.readline() != "ready\n":
+        ready = self.process.stdout.readline().split()
+        if not ready:
             self.end()
             raise RuntimeError("bench/load did not begin")
+        self.idle_answered = int(ready[1])
 
     def run(self) -> dict:
         assert self.process.stdin and self.process.stdout
@@ -112,14 +114,14 @@ def measure(
     answers = sum(kind["answers"] for kind in found["kinds"])
     sample = Sample(rate=found["in_time"] / found["seconds"], answers=answers)
     sample.wrong = what_is_wrong(found, workload)
-    if found["unsent"]:
-        share = found["unsent"] / (rate * seconds)
+    share = found["unsent"] / (rate * seconds) if rate else 0
+    if share >= 0.01:  # a few are always on their way
         sample.slow = f"too slow for {rate:,.0f} a second: {share:.0%} not even sent"
     if answers:
         sample.cpu_us = used * 1e6 / answers
-    latencies = [percentiles(kind["histogram"]) for kind in found["kinds"]]
-    sample.latency_ms = latencies[0]
-    sample.other_ms = latencies[1] if len(latencies) > 1 else {}
+        latencies = [percentiles(kind["histogram"]) for kind in found["kinds"]]
+        sample.latency_ms = latencies[0]
+        sample.other_ms = latencies[1] if len(latencies) > 1 else {}
     return sample
 
 
@@ -131,6 +133,7 @@ def what_is_wrong(found: dict, workload: Workload) -> str:
         ("unanswered", "unanswered"),
         ("lost", "closed on instead of answered"),
         ("refused", "connections refused"),
+        ("unclosed", "not closed after the answer"),
     ):
         if found[name]:
             said.append(f"{found[name]:,} {what}")

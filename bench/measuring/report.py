@@ -25,8 +25,8 @@ PERCENTILES = ("p50", "p99", "p99.9")
 
 @dataclass
 class Row:
-    """A candidate under a workload. `wrong`: why there are no samples. `fast`, `paced`: a sample for
-    each round, as fast as answers come and at the fixed rate."""
+    """A candidate under a workload. `wrong`: why there are no samples. `fast`, `paced`: a sample
+    for each round, as fast as answers come and at the fixed rate."""
 
     name: str
     peer: bool
@@ -105,7 +105,8 @@ def significant(value: float | None) -> str:
 
 
 def new_table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", pad_edge=False)
+    # A title is folded to the table's width: a column that may grow gives it room.
+    table = Table(title=title, title_justify="left", caption_justify="left", min_width=110)
     for column in columns:
         words = column in ("server", "answers")
         table.add_column(column, justify="left" if words else "right", no_wrap=column != "answers")
@@ -142,14 +143,14 @@ def speed_table(measured: Measured) -> Table:
 
 def start_table(rows: list[StartRow]) -> Table:
     columns = ["server", "start ms", "base PSS MiB", "KiB an idle connection", "answers"]
-    table = new_table("from exec to the first answer; memory", columns)
+    table = new_table("start, from exec to the first answer, and memory", columns)
     for row in rows:
         cells = [
             rounds.spread(row.start_ms, 0),
             rounds.spread(row.base_mib, 1),
             rounds.spread(row.idle_kib, 2),
         ]
-        answers = f"[red]{row.wrong}[/red]" if row.wrong else "right"
+        answers = f"[red]{row.wrong}[/red]" if row.wrong else "right" if row.start_ms else "-"
         table.add_row(row.name, *cells, answers, style="bold" if "zolal" in row.name else "")
     return table
 

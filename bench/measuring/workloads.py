@@ -94,7 +94,7 @@ WORKLOADS = [
         "Django: SQLite, a template",
         (Ask(get(b"/entries/"), ENTRIES.encode()),),
         "django_app:application",
-        200,
+        500,
     ),
     Workload("sleep", "an application that sleeps 5 ms", HELLOS, "plain:sleeps", blocks=True),
     Workload(
