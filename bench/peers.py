@@ -7,9 +7,11 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import http.client
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,11 +22,10 @@ from measuring.candidates import (
     APPS,
     Candidate,
     Missing,
+    ask,
     everyone,
-    is_whole,
     limit,
     pss_kib,
-    raw_answer,
     zolal,
 )
 from measuring.load import Load, measure
@@ -86,49 +87,40 @@ def arguments() -> argparse.Namespace:
 # ------------------------------------------------------------------------------------- candidates
 
 
-def describe(status: bytes, body: bytes) -> str:
-    return f"{status.decode('latin-1')}, {len(body)} bytes, {hashlib.sha256(body).hexdigest()[:12]}"
+def describe(status: int, body: bytes) -> str:
+    return f"{status}, {len(body)} bytes, {hashlib.sha256(body).hexdigest()[:12]}"
 
 
 def check(candidate: Candidate, workload: Workload) -> str:
     """One request of each kind: "", or what is wrong with the answer."""
-    for ask in workload.asks:
+    for one in workload.asks:
         try:
-            answer = raw_answer(candidate.port, ask.request)
-        except OSError as reason:
+            status, body = ask(candidate.port, one.request)
+        except (OSError, http.client.HTTPException) as reason:
             return f"no answer: {reason}"
-        head, _, body = answer.partition(b"\r\n\r\n")
-        if b"\r\ntransfer-encoding: chunked" in head.lower() and is_whole(answer):
-            body = unchunked(body)
-        status = head[9:12]
-        if status != b"200" or body != ask.body:
-            return f"wrong: {describe(status, body)} instead of {describe(b'200', ask.body)}"
+        if (status, body) != (200, one.body):
+            return f"wrong: {describe(status, body)} instead of {describe(200, one.body)}"
     return ""
-
-
-def unchunked(data: bytes) -> bytes:
-    body = b""
-    while True:
-        size, _, data = data.partition(b"\r\n")
-        length = int(size.partition(b";")[0], 16)
-        if length == 0:
-            return body
-        body += data[:length]
-        data = data[length + 2 :]
 
 
 def write_reply(workload: Workload, folder: pathlib.Path, env: dict[str, str]) -> pathlib.Path:
     """The bytes that zolal answers with, for the limit program to send the same."""
     server = zolal("zolal")
     server.app, server.env = workload.app, env
-    request = workload.asks[0].request
+    one, reply, path = workload.asks[0], b"", folder / "reply"
     try:
-        server.start(None, request)
-        path = folder / "reply"
-        path.write_bytes(raw_answer(server.port, request))
-        return path
+        server.start(None, one.request)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+            client.sendall(one.request)
+            while not reply.endswith(b"\r\n\r\n" + one.body):
+                piece = client.recv(1 << 18)
+                if not piece:
+                    raise Missing(f"zolal answers {reply[:200]!r}")
+                reply += piece
     finally:
         server.stop()
+    path.write_bytes(reply)
+    return path
 
 
 def candidates_for(
@@ -188,7 +180,7 @@ def start(candidate: Candidate, workload: Workload, core: int | None) -> Row:
     try:
         candidate.start(core, workload.asks[0].request)
         row.wrong = check(candidate, workload)
-    except (Missing, OSError) as reason:
+    except (Missing, OSError, http.client.HTTPException) as reason:
         row.wrong = str(reason)
     row.command = candidate.words()
     return row
@@ -267,7 +259,7 @@ def run_start(candidates: list[Candidate], options: argparse.Namespace) -> list[
             if not row.wrong:
                 try:
                     measure_start(candidate, row, options.idle, core)
-                except (Missing, OSError) as reason:
+                except (Missing, OSError, http.client.HTTPException) as reason:
                     row.wrong = str(reason)
             move(candidate.name)
     return [bare_interpreter(), *rows.values()]

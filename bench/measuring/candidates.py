@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import os
 import pathlib
 import shlex
@@ -90,7 +91,7 @@ class Candidate:
         while time.perf_counter() - begin < START_SECONDS:
             # It listens before it answers: only a refused connection is asked again.
             with contextlib.suppress(ConnectionRefusedError):
-                raw_answer(self.port, request, START_SECONDS)
+                ask(self.port, request, START_SECONDS)
                 return time.perf_counter() - begin
             if self.process.poll() is not None:
                 raise Missing(
@@ -144,30 +145,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def raw_answer(port: int, request: bytes, patience: float = ANSWER_SECONDS) -> bytes:
-    """All bytes of one answer, however it is framed."""
+def ask(port: int, request: bytes, patience: float = ANSWER_SECONDS) -> tuple[int, bytes]:
+    """One answer: its status and its body."""
     with socket.create_connection(("127.0.0.1", port), timeout=patience) as client:
         client.sendall(request)
-        answer = b""
-        while not is_whole(answer):
-            piece = client.recv(1 << 18)
-            if not piece:
-                return answer
-            answer += piece
-        return answer
-
-
-def is_whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(b"\r\n\r\n")
-    if not end:
-        return False
-    for line in head.lower().split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name == b"content-length":
-            return len(body) >= int(value)
-        if name == b"transfer-encoding":
-            return body.endswith(b"0\r\n\r\n")
-    return False
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return answer.status, answer.read()
 
 
 def process_tree(pid: int) -> list[int]:

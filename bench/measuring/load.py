@@ -17,9 +17,9 @@ DRAIN_SECONDS = 2
 @dataclass
 class Sample:
     """One candidate in one round. `cpu_us`: CPU time of its processes for each right answer;
-    `rate`: right answers a second; `latency_ms`: p50, p99, p99.9 and most, of the first kind of request
-    (`other_ms`: of the second). `wrong`: what is wrong with its answers. `slow`: it could not keep
-    the rate. Figures are None where nothing was answered."""
+    `rate`: right answers a second; `latency_ms`: p50, p99, p99.9 and most, of the first kind of
+    request (`other_ms`: of the second). `wrong`: what is wrong with its answers. `slow`: it could
+    not keep the rate. Figures are None where nothing was answered."""
 
     cpu_us: float | None = None
     rate: float = 0
