@@ -188,15 +188,13 @@ static bool open_connection(struct connection *connection)
     return true;
 }
 
-/* The connection broke. One that was asked something owes its answers. */
+/* The connection broke while it owed answers. */
 static void broke(struct connection *connection, bool connecting)
 {
-    if (connection->state == BUSY) {
-        if (connecting)
-            refused++;
-        else
-            lost += connection->left;
-    }
+    if (connecting)
+        refused++;
+    else
+        lost += connection->left;
     let_go(connection, DEAD);
 }
 
@@ -232,6 +230,17 @@ static void begin(struct connection *connection, uint64_t due)
         send_batch(connection);
 }
 
+/* It may ask again. */
+static void next_batch(struct connection *connection, uint64_t now)
+{
+    if (options.rate > 0)
+        make_free(connection);
+    else if (sending && now < end_ns)
+        begin(connection, now);
+    else
+        connection->state = HELD;
+}
+
 /* All answers of a batch are there. */
 static void batch_done(struct connection *connection, uint64_t now)
 {
@@ -242,30 +251,26 @@ static void batch_done(struct connection *connection, uint64_t now)
         connection->state = HELD;
         return;
     }
-    if (options.close || connection->will_close)
-        return;
-    if (options.rate > 0)
-        make_free(connection);
-    else if (sending && now < end_ns)
-        begin(connection, now);
-    else
-        connection->state = HELD;
+    if (!options.close && !connection->will_close)
+        next_batch(connection, now);
 }
 
 /* The server closed, after an answer or between two. */
 static void closed(struct connection *connection, uint64_t now)
 {
-    bool was_free = connection->state == FREE;
-    bool more = connection->state == CLOSING;
-    let_go(connection, connection->idle ? HELD : DEAD);
-    if (was_free)
-        connection->state = FREE; /* opened when it is used next */
-    else if (more && options.rate > 0)
-        make_free(connection);
-    else if (more && sending && now < end_ns)
-        begin(connection, now);
-    else
-        connection->state = HELD;
+    enum state was = connection->state;
+    let_go(connection, was);
+    if (was == CLOSING)
+        next_batch(connection, now);
+}
+
+/* The server closed and owes answers. One that gave some of them is asked again at once. */
+static void cut_off(struct connection *connection, uint64_t now, bool connecting)
+{
+    bool gave_some = !connection->idle && connection->left < options.pipeline;
+    broke(connection, connecting);
+    if (gave_some)
+        next_batch(connection, now);
 }
 
 /* -------------------------------------------------------------------------------------- answers */
@@ -470,7 +475,7 @@ static void at_end(struct connection *connection, uint64_t now)
         answer_done(connection, now);
     }
     if (connection->state == BUSY)
-        broke(connection, false);
+        cut_off(connection, now, false);
     else
         closed(connection, now);
 }
@@ -491,7 +496,7 @@ static void receive(struct connection *connection, uint32_t events)
         } else if (errno == EAGAIN) {
             return;
         } else if (connection->state == BUSY) {
-            broke(connection, errno == ECONNREFUSED);
+            cut_off(connection, now_ns(), errno == ECONNREFUSED);
             return;
         } else {
             closed(connection, now_ns());
