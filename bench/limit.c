@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,36 +57,38 @@ static int listen_on(int port)
     return fd;
 }
 
-/* As much as the kernel takes; the rest when epoll says that it takes more. */
-static void send_reply(int fd)
+/* As much as the kernel takes; the rest when epoll says that it takes more. False: it is closed. */
+static bool send_reply(int fd)
 {
     size_t left = connections[fd].reply;
     if (left == 0)
-        return;
+        return true;
     /* The last of the bytes to send is the last of the buffer, whatever was sent before. */
     size_t whole = MOST * reply_len;
     size_t most = left <= whole ? left : whole - reply_len + left % reply_len;
     ssize_t sent = send(fd, replies + whole - most, most, MSG_NOSIGNAL);
     if (sent < 0)
-        return;
+        return true;
     connections[fd].reply -= (size_t)sent;
-    if (close_after && connections[fd].reply == 0)
-        close(fd);
+    if (!close_after || connections[fd].reply > 0)
+        return true;
+    close(fd);
+    return false;
 }
 
-static void serve(int fd)
+static bool serve(int fd)
 {
     ssize_t got = recv(fd, received, sizeof(received), 0);
     if (got == 0 || (got < 0 && errno != EAGAIN)) {
         close(fd);
-        return;
+        return false;
     }
     if (got > 0) {
         connections[fd].request += (size_t)got;
         connections[fd].reply += connections[fd].request / request_len * reply_len;
         connections[fd].request %= request_len;
     }
-    send_reply(fd);
+    return send_reply(fd);
 }
 
 static void accept_all(int epoll_fd, int listener)
@@ -96,9 +99,9 @@ static void accept_all(int epoll_fd, int listener)
         if (fd >= MAX_FDS)
             exit(3);
         connections[fd].request = connections[fd].reply = 0;
-        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
         /* With TCP_DEFER_ACCEPT the request is there already. */
-        serve(fd);
+        if (serve(fd))
+            epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
     }
 }
 

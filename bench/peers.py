@@ -37,7 +37,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 START = "start"
 EXAMPLES = """\
 examples:
-  ./dev bench peers                                  everything: an hour
+  ./dev bench peers                                  everything: 80 minutes
   ./dev bench peers hello --rounds 3 --seconds 1     one workload, quickly
   ./dev bench peers flask django --json found.json --plot found.svg
   ./dev bench peers hello --only limit,zolal,"zolal --no-recorder"

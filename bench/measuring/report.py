@@ -216,7 +216,7 @@ def draw_bars(axes, names: list[str], values: list[list[float]], title: str, uni
             axes.plot([min(found), max(found)], [place, place], color="#495057", linewidth=1)
             text = f" {significant(middle)}"
         else:
-            text = " wrong or no answers"
+            text = " none: see the table"
         axes.text(max(found, default=0), place, text, va="center", fontsize=7)
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
