@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import hashlib
 import http.client
 import os
@@ -81,6 +80,11 @@ def arguments() -> argparse.Namespace:
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("--rounds and --seconds are above 0")
     options.workloads = options.workloads or names
+    known = ["limit", *(one.name for one in everyone())]
+    options.only = [name.strip() for name in options.only.split(",")] if options.only else []
+    for name in options.only:
+        if name not in known and not name.startswith("zolal "):
+            parser.error(f"there is no server {name}; there are: {', '.join(known)}")
     return options
 
 
@@ -274,7 +278,6 @@ def raise_descriptor_limit() -> None:
 def main() -> None:
     options = arguments()
     raise_descriptor_limit()
-    only = [name.strip() for name in options.only.split(",")] if options.only else []
     console = Console(width=None if sys.stdout.isatty() else 150)
     measured: list[Measured] = []
     starts: list[StartRow] = []
@@ -284,12 +287,11 @@ def main() -> None:
         for workload in WORKLOADS:
             if workload.name not in options.workloads:
                 continue
-            candidates = candidates_for(workload, only, folder, env)
+            candidates = candidates_for(workload, options.only, folder, env)
             measured.append(run_workload(workload, candidates, options))
             report.print_tables(measured[-1:], [], console)
         if START in options.workloads:
-            hello = dataclasses.replace(WORKLOADS[0], app="plain:hello")
-            starts = run_start(candidates_for(hello, only, folder, env), options)
+            starts = run_start(candidates_for(WORKLOADS[0], options.only, folder, env), options)
             report.print_tables([], starts, console)
     notes = {row.name: row.note for one in measured for row in one.rows if row.note}
     notes |= {row.name: row.note for row in starts if row.note}
@@ -302,4 +304,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Missing as reason:  # zolal itself, whose bytes the limit program sends
+        sys.exit(f"./dev bench peers: {reason}")

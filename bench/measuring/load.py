@@ -114,8 +114,11 @@ def measure(
     answers = sum(kind["answers"] for kind in found["kinds"])
     sample = Sample(rate=found["in_time"] / found["seconds"], answers=answers)
     sample.wrong = what_is_wrong(found, workload)
+    if candidate.process and candidate.process.poll() is not None:
+        sample.wrong = f"it ended with status {candidate.process.returncode}; {sample.wrong}"
+        return sample
     share = found["unsent"] / (rate * seconds) if rate else 0
-    if share >= 0.01:  # a few are always on their way
+    if share >= 0.05:  # less is a bad moment at the end
         sample.slow = f"too slow for {rate:,.0f} a second: {share:.0%} not even sent"
     if answers:
         sample.cpu_us = used * 1e6 / answers

@@ -58,7 +58,7 @@ def test_one_round(tmp_path):
 
 def test_right_and_wrong_answers(limit):
     right = peers.run_workload(HELLO, [limit(workloads.HELLO)], OPTIONS).rows[0]
-    assert right.verdict() == "" and right.fast[0].answers > 0
+    assert right.is_right() and right.fast[0].answers > 0
     wrong = peers.run_workload(HELLO, [limit(b"Hello, World!\n")], OPTIONS).rows[0]
     assert wrong.wrong.startswith("wrong: 200, 14 bytes")
     assert wrong.fast == [] and not wrong.is_right()
@@ -89,6 +89,17 @@ def test_a_server_that_does_not_answer(limit, tmp_path, monkeypatch):
     assert sample.answers == 0 and sample.wrong == "64 unanswered" and sample.cpu_us is None
     paced = load.measure(server, HELLO, tmp_path, None, 0.1, rate=2000)
     assert paced.wrong == "64 unanswered" and "not even sent" in paced.slow
+
+
+def test_a_server_that_ends(limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "DRAIN_SECONDS", 0.2)
+    server = limit(workloads.HELLO)
+    server.start(None, REQUEST)
+    server.process.kill()
+    server.process.wait()
+    sample = load.measure(server, HELLO, tmp_path, None, 0.1)
+    assert sample.answers == 0 and sample.cpu_us is None
+    assert sample.wrong.startswith("it ended with status -9; ")
 
 
 def test_a_server_that_cannot_be_started(limit, tmp_path):
