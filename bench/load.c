@@ -39,6 +39,9 @@ enum {
     RETRY_NS = 10000000,
 };
 
+/* How long the idle connections may take, all of them, and one after the other. */
+static const uint64_t OPEN_NS = 20000000000U, STUCK_NS = 2000000000U;
+
 struct kind {
     char *batch; /* the request, as often as it is pipelined */
     size_t batch_len;
@@ -599,14 +602,19 @@ static uint64_t run_open(uint64_t start)
 /* Those that only stay open: each is answered once. */
 static void open_idle(void)
 {
-    uint64_t give_up = now_ns() + 20000000000U;
+    uint64_t now = now_ns(), answered = 0, last = now, give_up = now + OPEN_NS;
     unsigned opened = 0;
-    while (idle_answered < options.idle && now_ns() < give_up) {
+    while (idle_answered < options.idle && now < give_up && now < last + STUCK_NS) {
+        if (idle_answered > answered) {
+            answered = idle_answered;
+            last = now;
+        }
         while (opened < options.idle && busy_count < OPENING)
-            begin(&connections[options.connections + opened++], now_ns());
+            begin(&connections[options.connections + opened++], now);
         if (opened == options.idle && busy_count == 0)
             break;
-        turn(now_ns() + RETRY_NS);
+        turn(now + RETRY_NS);
+        now = now_ns();
     }
     lost = refused = 0;
 }
