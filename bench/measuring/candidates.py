@@ -89,8 +89,8 @@ class Candidate:
                 stderr=log,
             )
         while time.perf_counter() - begin < START_SECONDS:
-            # It listens before it answers: only a refused connection is asked again.
-            with contextlib.suppress(ConnectionRefusedError):
+            # Refused while nobody listens, closed by a router whose worker is not there yet.
+            with contextlib.suppress(ConnectionError):
                 ask(self.port, request, START_SECONDS)
                 return time.perf_counter() - begin
             if self.process.poll() is not None:
