@@ -1,1 +1,2 @@
-"""What the benches share: who is compared, how a round is run, how ratios are told."""
+"""What `./dev bench peers` is made of: candidates (the servers), workloads (what they are asked),
+load (one measurement), rounds (which when, and ratios), report (table, JSON, plot)."""
