@@ -109,12 +109,16 @@ static int server_spawn(void *context)
     PyObject *type = threading ? PyObject_GetAttrString(threading, "Thread") : NULL;
     PyObject *follow = PyObject_GetAttrString((PyObject *)server, "_follow");
     PyObject *none = PyTuple_New(0);
-    PyObject *keywords = follow ? Py_BuildValue("{s:O,s:N,s:O}", "target", follow, "name",
-                                                PyUnicode_FromFormat("zolal-%u", ++server->spawned),
-                                                "daemon", Py_True)
-                                : NULL;
+    PyObject *keywords =
+        follow
+            ? Py_BuildValue("{s:O,s:N,s:O}", "target", follow, "name",
+                            PyUnicode_FromFormat("zolal-%zd", PyList_GET_SIZE(server->spawned) + 1),
+                            "daemon", Py_True)
+            : NULL;
     PyObject *thread = type && none && keywords ? PyObject_Call(type, none, keywords) : NULL;
-    PyObject *started = thread ? PyObject_CallMethod(thread, "start", NULL) : NULL;
+    PyObject *started = thread && PyList_Append(server->spawned, thread) == 0
+                            ? PyObject_CallMethod(thread, "start", NULL)
+                            : NULL;
     Py_XDECREF(thread);
     Py_XDECREF(keywords);
     Py_XDECREF(none);
@@ -279,6 +283,17 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
     return PyUnicode_DecodeFSDefault(bound);
 }
 
+/* They have come back from worker_follow, and need a moment to end. */
+static void server_join_threads(struct server *server)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(server->spawned); i++) {
+        PyObject *joined = PyObject_CallMethod(PyList_GET_ITEM(server->spawned, i), "join", NULL);
+        if (!joined)
+            PyErr_Clear(); /* it was never started */
+        Py_XDECREF(joined);
+    }
+}
+
 static PyObject *server_run(struct server *server, PyObject *application)
 {
     struct error err = {0};
@@ -292,6 +307,9 @@ static PyObject *server_run(struct server *server, PyObject *application)
         PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
         return NULL;
     }
+    server->spawned = PyList_New(0);
+    if (!server->spawned)
+        return NULL;
     server->application = Py_NewRef(application);
     server->is_running = true;
     int result = worker_run(server->worker, &err);
@@ -303,7 +321,10 @@ static PyObject *server_run(struct server *server, PyObject *application)
                  "%u thread%s still in the application when the server ended: left behind", left,
                  left > 1 ? "s were" : " was");
         server_on_message(server, text);
+    } else {
+        server_join_threads(server);
     }
+    Py_CLEAR(server->spawned);
     if (result < 0)
         return server_raise(&err);
     if (server->failure) {
@@ -339,6 +360,7 @@ static int server_traverse(struct server *server, visitproc visit, void *arg)
     Py_VISIT(server->application);
     Py_VISIT(server->on_message);
     Py_VISIT(server->failure);
+    Py_VISIT(server->spawned);
     return environ_cache_traverse(&server->environs, visit, arg);
 }
 
@@ -347,6 +369,7 @@ static int server_clear(struct server *server)
     Py_CLEAR(server->application);
     Py_CLEAR(server->on_message);
     Py_CLEAR(server->failure);
+    Py_CLEAR(server->spawned);
     Py_CLEAR(server->spare_responder);
     environ_cache_clear(&server->environs);
     return 0;

@@ -17,7 +17,7 @@ struct server {
     struct environ_cache environs;
     PyObject *failure;
     unsigned threads;
-    unsigned spawned;          /* threads started so far */
+    PyObject *spawned;         /* a list: the threads that were started */
     PyObject *spare_responder; /* one kept for the next request */
     bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;

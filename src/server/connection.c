@@ -39,7 +39,8 @@ void connection_start_patience(struct connection *connection)
     struct worker *worker = connection->worker;
     enum patience patience =
         connection->blocked ? PATIENCE_SEND : connection_states[connection->state].patience;
-    if (patience == PATIENCE_NONE && connection->exchange && connection->exchange->awaits_body)
+    if (patience == PATIENCE_NONE && connection->state == CONNECTION_RUN &&
+        connection->exchange->awaits_body)
         patience = PATIENCE_BODY;
     if (worker->handler_busy || (connection->exchange && connection->exchange->in_handler))
         loop_update_time(&worker->loop); /* the application has taken its time since */

@@ -120,7 +120,7 @@ def test_a_body_that_drips(serve):
 @pytest.mark.parametrize(("most", "places"), [(1, range(2, 5)), (64, [22])])
 def test_a_pipeline_takes_turns(serve, most, places):
     """A connection with 21 requests at once, and one beside it that comes while the first runs."""
-    server = serve("order_app:application", f"--limit-pipeline={most}")
+    server = serve("order_app:application", f"--limit-pipeline={most}", "--threads=1")
     with Gate() as gate, Client(server.address) as many, Client(server.address) as one:
         many.send(request(f"/gated?{gate.path}") + request("/") * 20)
         gate.arrival()
