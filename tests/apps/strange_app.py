@@ -50,22 +50,6 @@ def head_with_finalizers_refused(environ, start_response):
     return [b"not to be seen"]
 
 
-class Writing(bytes):
-    """Writes when it is freed."""
-
-    write = None
-
-    def __del__(self):
-        for _ in range(12):
-            called(lambda: Writing.write(b"z" * 5000))
-
-
-def bytes_with_finalizers(environ, start_response):
-    Writing.write = start_response("200 OK", FIELDS)
-    for _ in range(3):
-        yield Writing(b"q" * 6_000_000)
-
-
 def unmade_file_wrapper(environ, start_response):
     start_response("200 OK", FIELDS)
     wrapper = environ["wsgi.file_wrapper"]

@@ -188,6 +188,15 @@ def use_kept_write(environ, argument):
     return [failure(lambda: kept["write"](b"not yours" * 100_000)).encode()]
 
 
+def keep_input(environ, argument):
+    kept["input"] = environ["wsgi.input"]
+    return Endless()
+
+
+def use_kept_input(environ, argument):
+    return [failure(lambda: kept["input"].read()).encode()]
+
+
 class LateHints(Endless):
     def __init__(self, hint):
         self.hint = hint

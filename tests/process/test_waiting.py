@@ -158,7 +158,7 @@ def test_another_request_does_not_count_for_the_rate_of_a_body(serve):
         second.send(expecting("/read", 400))
         for _ in range(5):
             first.send(b"x" * 500)
-            time.sleep(0.4)
+            time.sleep(0.3)
         assert first.response("POST").body == b"2500"
         assert second.interim().status == 100
         second.send(b"x" * 200)

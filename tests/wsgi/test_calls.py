@@ -43,7 +43,16 @@ def test_write_of_an_answer_that_waits(server):
         for _ in range(100):
             assert b"not yours" not in waiting.piece(response)
         waiting.reset()
-        assert client.get("/use-kept-write").body != b""
+        assert client.get("/use-kept-write").body == b"AssertionError"
+        assert client.get("/size?2").body == b"ss"
+
+
+def test_the_body_of_an_answer_that_waits(server):
+    with Client(server.address, receive_buffer=4096) as waiting, Client(server.address) as client:
+        waiting.send(expecting("/keep-input", 3))
+        response = waiting.head("POST")
+        assert client.get("/use-kept-input").body == b"OSError EBUSY"
+        assert waiting.piece(response)
         assert client.get("/size?2").body == b"ss"
 
 
@@ -96,7 +105,7 @@ def test_another_thread_reads_while_the_body_is_waited_for(server):
 
 def test_what_a_signal_handler_raises_is_raised_by_read(server):
     with Client(server.address) as client:
-        client.send(expecting("/alarm-while-reading?0.2", 100))
+        client.send(expecting("/alarm-while-reading?0.5", 100))
         assert client.interim().status == 100
         assert client.response("POST").body == b"Alarm"
     with Client(server.address) as client:
