@@ -3,11 +3,13 @@
 import contextlib
 import json
 import re
+import signal
+import sys
 import time
 
 import pytest
 from gate import Gate
-from http_client import Client, request
+from http_client import PATIENCE, Client, request
 
 EXPECT = "Expect: 100-continue"
 
@@ -89,8 +91,8 @@ def test_a_client_that_falls_silent_where_100_continue_waits_to_be_sent(serve):
 
 
 def test_a_pipeline_that_falls_silent_where_100_continue_waits_to_be_sent(serve):
-    server = serve("waiting_app:application", "--body-timeout=0.3", "--send-timeout=60")
-    for count in range(20, 80, 3):
+    server = serve("waiting_app:application", "--body-timeout=0.2", "--send-timeout=60")
+    for count in range(20, 80, 4):
         with Client(server.address, receive_buffer=4096) as client:
             client.send(request("/size?60000") * count + expecting("/read", 100))
             time.sleep(0.05)
@@ -174,6 +176,41 @@ def test_a_client_that_sends_nothing_does_not_hold_up_the_end(serve):
         assert client.interim().status == 100
         server.stop()
     assert server.process.returncode == 0
+
+
+EMBEDDED = """
+import os, sys
+from waiting_app import application
+from zolal import _zolal
+
+server = _zolal.Server()
+address = server.listen("127.0.0.1:0")
+print(f"serves it on http://{address} (pid {os.getpid()})", file=sys.stderr, flush=True)
+try:
+    server.run(application)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("target", ["/read", "/gated"])
+def test_ctrl_c_in_a_call_ends_a_server_that_is_embedded(launch_command, target):
+    """Whose signals are Python's."""
+    server = launch_command([sys.executable, "-c", EMBEDDED])
+    try:
+        server.wait_for_start()
+        with Client(server.address) as client, Gate() as gate:
+            client.send(expecting(f"{target}?{gate.path}", 100))
+            if target == "/gated":
+                gate.arrival()
+            else:
+                assert client.interim().status == 100
+            server.process.send_signal(signal.SIGINT)
+            assert client.response("POST").status == 500
+        assert server.process.wait(PATIENCE) == 0
+        assert server.stdout() == "interrupted\n"
+    finally:
+        server.kill()
 
 
 # ---- what the log says of clients that left
