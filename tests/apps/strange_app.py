@@ -1,5 +1,7 @@
 """Objects that run code where nobody expects any."""
 
+import os
+
 FIELDS = [("Content-Type", "text/plain")]
 
 
@@ -19,35 +21,37 @@ class Finalized(str):
     """Calls start_response when it is freed."""
 
     def __del__(self):
-        called(lambda: self.start("200 OK", [("Inner" + "r" * 50, "i" * 50)], failed()))
+        called(lambda: self.start("200 OK", [made("X-Inner")], failed()))
 
 
 def failed():
     return Intended, Intended(), None
 
 
-def finalized(start_response, text):
-    made = Finalized(text)
-    made.start = start_response
-    return made
+def made(name):
+    """A field of strings that nobody else holds."""
+    return name + "-" * os.getpid().bit_length(), "of " + name
+
+
+def finalized(start_response, name):
+    field = tuple(map(Finalized, made(name)))
+    for text in field:
+        text.start = start_response
+    return field
 
 
 def head_with_finalizers(environ, start_response):
     """The second head takes the first one's place, and frees it."""
-    field = (finalized(start_response, "A" * 50), finalized(start_response, "b" * 50))
-    start_response("200 OK", [field])
-    del field
-    fields = [("Outer" + "r" * 50, "o" * 50)]
-    start_response("200 OK", fields, failed())
+    start_response("200 OK", [finalized(start_response, "X-First")])
+    start_response("200 OK", [made("X-Outer")], failed())
     return [b"as it was"]
 
 
 def head_with_finalizers_refused(environ, start_response):
-    field = (finalized(start_response, "A" * 50), finalized(start_response, "b" * 50))
-    start_response("200 OK", [field])
-    del field
-    start_response("200 OK", [("Outer" + "r" * 50, "o" * 50), ("Bad\n", "x")], failed())
-    return [b"not to be seen"]
+    """The first head stays."""
+    start_response("200 OK", [finalized(start_response, "X-First")])
+    called(lambda: start_response("200 OK", [made("X-Outer"), ("Bad\n", "x")], failed()))
+    return [b"as it was"]
 
 
 def unmade_file_wrapper(environ, start_response):
