@@ -5,6 +5,7 @@ loaded."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 EXIT_CANNOT_START = 3
 EXIT_CANNOT_LOAD = 4
 XRAY_SIZE = 16 * 1024 * 1024
+INT_MAX = (1 << 31) - 1
+UINT64_MAX = (1 << 64) - 1
 
 EXAMPLES = """\b
 Examples:
@@ -31,6 +34,16 @@ Examples:
 Exit status: 0 after SIGTERM or Ctrl-C, 2 usage, 3 could not start,
 4 the application could not be loaded. A second signal ends it at once.
 """
+
+
+class Seconds(click.FloatRange):
+    """What float() takes, but for "inf" and "nan"."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is not a number of seconds; for ever is 0", param, ctx)
+        return seconds
 
 
 class Limit:
@@ -48,8 +61,15 @@ class Limit:
         return self.flags[0].lstrip("-").replace("-", "_")
 
     def option(self, command: Any) -> Any:
-        kind: Any = click.IntRange(min=0) if self.scale == 1 else click.FloatRange(min=0)
+        kind: Any = click.IntRange(min=0) if self.scale == 1 else Seconds(min=0)
         return click.option(*self.flags, self.parameter, type=kind, help=self.help)(command)
+
+    def scaled(self, value: float) -> int:
+        """In the core's unit. What is too large to be given stays too large for the core, and the
+        shortest time does not become 0, for ever."""
+        if value == 0:
+            return 0
+        return max(1, round(min(value * self.scale, UINT64_MAX)))
 
 
 # gunicorn's names, where it has one.
@@ -152,7 +172,7 @@ def collect_limits(options: dict[str, Any]) -> dict[str, int]:
     given = {
         limit: options[limit.parameter] for limit in LIMITS if options[limit.parameter] is not None
     }
-    return {limit.name: round(value * limit.scale) for limit, value in given.items()}
+    return {limit.name: limit.scaled(value) for limit, value in given.items()}
 
 
 def open_access_log(path: str | None) -> int:
@@ -228,7 +248,7 @@ def print_version(context: click.Context, _parameter: click.Parameter, wanted: b
 )
 @click.option(
     "--backlog",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=INT_MAX),
     default=2048,
     show_default=True,
     help="Most waiting connections.",

@@ -1,6 +1,7 @@
 """Answers by wsgi.file_wrapper. FILES_FOLDER (environment) holds data.bin, written by the test.
 /log tells what happened to the files; each entry is consumed by asking."""
 
+import gzip
 import io
 import json
 import os
@@ -79,6 +80,11 @@ def opened(name, offset=0, buffered=0):
     return file
 
 
+def moved(file):
+    file.seek(12345)
+    return file
+
+
 KINDS = {
     "whole": lambda: opened("data.bin"),
     "offset": lambda: opened("data.bin", offset=12345),
@@ -95,6 +101,11 @@ KINDS = {
     "fileno-negative": lambda: FileLike(b"x" * 1000, fileno=lambda: -1),
     "tell-fails": lambda: FileLike(b"x" * 1000, fileno=lambda: 1, tell=fails),
     "pipe": pipe,
+    "gzip": lambda: gzip.open(os.path.join(os.environ["FILES_FOLDER"], "data.gz")),
+    "text": lambda: open(data_path()),
+    "proc": lambda: open("/proc/self/status", "rb"),
+    "random-access": lambda: moved(open(data_path(), "r+b")),
+    "offset-in-buffer": lambda: moved(open(data_path(), "rb")),
     "str": lambda: io.StringIO("text is no bytes"),
 }
 

@@ -74,6 +74,12 @@ def test_help_has_examples_and_every_default(tmp_path):
         (["site_app", "--xray", "--no-recorder"], 2, ["--xray needs the recorder"]),
         (["site_app", "--limit-request-line", "0"], 2, ["request_line", "out of range"]),
         (["site_app", "--backlog", "0"], 2, ["--backlog"]),
+        (["site_app", "--backlog", "99999999999"], 2, ["--backlog", "99999999999"]),
+        (["site_app", "--keep-alive", "inf"], 2, ["--keep-alive", "inf is not a number", "is 0"]),
+        (["site_app", "--keep-alive", "nan"], 2, ["--keep-alive", "nan is not a number"]),
+        (["site_app", "--keep-alive", "-1"], 2, ["--keep-alive", "-1"]),
+        (["site_app", "--keep-alive", "1e300"], 2, ["keep_alive", "out of range"]),
+        (["site_app", "--limit-request-body", "9" * 30], 2, ["request_body", "out of range"]),
         (["site_app", "-b", "127.0.0.1"], 3, ["has no port", "host:port"]),
         (["site_app", "-b", "127.0.0.1:x"], 3, ["0 to 65535"]),
         (["site_app", "-b", "127.0.0.1:65536"], 3, ["0 to 65535"]),
@@ -104,6 +110,14 @@ def test_a_mistake_is_answered(folder, arguments, status, texts):
         assert text in done.stderr
     own_frames = [line for line in done.stderr.splitlines() if "/zolal/" in line and "File" in line]
     assert own_frames == []
+    assert status == 4 or "Traceback" not in done.stderr
+
+
+def test_the_shortest_time_is_not_for_ever(serve):
+    server = serve("xray_app:application", "--keep-alive", "0.0004")
+    with Client(server.address) as client:
+        client.get("/")
+        client.expect_orderly_end()
 
 
 def test_a_port_in_use_names_who_has_it(folder):

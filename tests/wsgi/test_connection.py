@@ -1,6 +1,7 @@
 """What goes on on one connection: keep-alive, pipelining, fragments, ends. RFC 9112 9, 2.2."""
 
 import threading
+import time
 
 import pytest
 from gate import Gate
@@ -186,6 +187,44 @@ def test_empty_lines_before_a_request(client):
     client.send(b"\r\n" + request("/a") + b"\r\n" + request("/b"))
     assert client.response().body == b"GET /a "
     assert client.response().body == b"GET /b "
+
+
+def test_an_empty_line_is_no_request(serve):
+    """It does not start the patience that a request's head has."""
+    server = serve("connection_app:application", "--header-timeout=0.2", "--keep-alive=60")
+    with Client(server.address) as client:
+        assert client.get("/a").body == b"GET /a "
+        client.send(b"\r\n")
+        time.sleep(0.5)
+        assert client.get("/b").body == b"GET /b "
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 18])
+def test_too_many_empty_lines_however_they_come(server, size):
+    """Eight are taken for a mistake, nine are none."""
+
+    def send_lines(client, beside, count):
+        lines = b"\r\n" * count
+        for start in range(0, len(lines), size):
+            client.send(lines[start : start + size])
+            beside.get("/beside")  # by now the server has taken them
+
+    with Client(server.address) as client, Client(server.address) as beside:
+        for _ in range(2):
+            send_lines(client, beside, 8)
+            assert client.get("/a").body == b"GET /a "
+        send_lines(client, beside, 9)
+        assert client.response().status == 400
+        client.expect_end()
+
+
+def test_an_empty_line_behind_a_request_may_be_the_last(server):
+    """RFC 9112 2.2: then nobody has asked for anything."""
+    with Client(server.address) as client:
+        assert client.get("/a").body == b"GET /a "
+        client.send(b"\r\n")
+        client.send_end()
+        client.expect_orderly_end()
 
 
 # ---- ends

@@ -138,6 +138,19 @@ def test_options_asterisk_asks_the_server_as_a_whole(client):
     assert (found["SCRIPT_NAME"], found["PATH_INFO"]) in (("", ""), ("", "*"))
 
 
+def test_options_of_a_host_without_a_path_asks_the_server_as_a_whole(client):
+    """RFC 9112 3.2.4: what a proxy has made of "*"."""
+    for target, path in (("http://target.example", ""), ("http://target.example/", "/")):
+        assert environ(client, target, method="OPTIONS")["PATH_INFO"] == path
+
+
+def test_a_target_of_https_is_misdirected(server):
+    """RFC 9110 7.4: this connection is not secured."""
+    with Client(server.address) as client:
+        assert client.get("https://localhost/").status == 421
+        client.expect_end()
+
+
 def test_http_1_0(server):
     with Client(server.address) as client:
         found = environ(client, "/", version="1.0", host=None)

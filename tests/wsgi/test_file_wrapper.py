@@ -1,5 +1,6 @@
 """wsgi.file_wrapper: PEP 3333 "Optional Platform-Specific File Handling", sendfile(2)."""
 
+import gzip
 import json
 import os
 import time
@@ -16,6 +17,7 @@ SPARSE = 100_000_000
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     (folder / "data.bin").write_bytes(DATA)
+    (folder / "data.gz").write_bytes(gzip.compress(DATA))
     (folder / "empty.bin").write_bytes(b"")
     with open(folder / "sparse.bin", "wb") as file:
         file.truncate(SPARSE)
@@ -130,6 +132,22 @@ def test_a_file_shorter_than_announced_ends_the_connection(server, client, targe
 def test_no_content(client, status):
     assert client.get(f"/whole?status={status}").status == status
     assert client.get("/offset").body == DATA[12345:]
+
+
+def test_files_whose_descriptor_has_other_bytes_are_read(client):
+    """A compressed file's and a text file's, and one whose size is not known."""
+    assert client.get("/gzip").body == DATA
+    with open("/proc/self/status", "rb") as status:
+        first_field = status.readline().partition(b":")[0]
+    response = client.get("/proc")
+    assert (response.status, response.body.partition(b":")[0]) == (200, first_field)
+    assert client.get("/text").status == 500
+
+
+@pytest.mark.parametrize("target", ["/random-access", "/offset-in-buffer"])
+def test_the_kernel_sends_what_a_buffered_file_has_left(client, target):
+    response = client.get(target)
+    assert (response.framing, response.body) == ("length", DATA[12345:])
 
 
 def test_pipelined_files(client):

@@ -17,6 +17,7 @@
 /* An errno for the next call of each kind; 0: it is made. The names are those of large files: meson
  * builds with _FILE_OFFSET_BITS=64. */
 static int open_fails, pwrite_fails, pread_fails, allocation_fails;
+static unsigned pwrite_calls;
 
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
@@ -45,6 +46,7 @@ int __wrap_open64(const char *path, int flags, ...)
 
 ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset)
 {
+    pwrite_calls++;
     return pwrite_fails && fails(&pwrite_fails) ? -1 : __real_pwrite64(fd, data, len, offset);
 }
 
@@ -106,6 +108,43 @@ static void test_bytes_come_back_in_order(void **state)
     round_trip(1, 300, 3, 5);
 }
 
+static void test_small_writes_reach_the_file_together(void **state)
+{
+    (void)state;
+    pwrite_calls = 0;
+    round_trip(1000, 20000, 1, 512);
+    assert_in_range(pwrite_calls, 1, 20);
+    pwrite_calls = 0;
+    round_trip(1000, 20000, 100, 1);
+    assert_in_range(pwrite_calls, 1, 20);
+}
+
+static void test_bytes_come_back_in_order_while_more_come(void **state)
+{
+    struct spool spool;
+    size_t written = 0, got = 0;
+    char data[7];
+    (void)state;
+    spool_init(&spool, 50);
+    /* The front moves on while its end grows, in memory, in the file, and in memory again. */
+    for (int turn = 0; turn < 2000; turn++) {
+        size_t piece = turn % 600 < 400 ? 3 : 1;
+        for (size_t i = 0; i < piece; i++) {
+            char byte = body_byte(written++);
+            assert_int_equal(spool_write(&spool, slice_of(&byte, 1)), 0);
+        }
+        ssize_t n = spool_read(&spool, data, turn % 600 < 400 ? 2 : 7);
+        assert_true(n >= 0);
+        for (ssize_t i = 0; i < n; i++)
+            assert_int_equal(data[i], body_byte(got + (size_t)i));
+        got += (size_t)n;
+        assert_int_equal(spool_left(&spool), written - got);
+    }
+    assert_true(spool.fd >= 0);
+    assert_true(got > 1000);
+    spool_release(&spool);
+}
+
 static void test_the_file_has_no_name(void **state)
 {
     struct spool spool;
@@ -162,6 +201,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_come_back_in_order),
+        cmocka_unit_test(test_small_writes_reach_the_file_together),
+        cmocka_unit_test(test_bytes_come_back_in_order_while_more_come),
         cmocka_unit_test(test_the_file_has_no_name),
         cmocka_unit_test(test_a_file_system_without_o_tmpfile),
         cmocka_unit_test(test_failures_are_passed_on),

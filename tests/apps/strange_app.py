@@ -1,0 +1,85 @@
+"""Objects that run code where nobody expects any."""
+
+import os
+
+FIELDS = [("Content-Type", "text/plain")]
+
+
+class Intended(Exception):
+    pass
+
+
+def called(call):
+    """Make a call whose failure is of no interest."""
+    try:
+        call()
+    except Exception:
+        pass
+
+
+class Finalized(str):
+    """Calls start_response when it is freed."""
+
+    def __del__(self):
+        called(lambda: self.start("200 OK", [made("X-Inner")], failed()))
+
+
+def failed():
+    return Intended, Intended(), None
+
+
+def made(name):
+    """A field of strings that nobody else holds."""
+    return name + "-" * os.getpid().bit_length(), "of " + name
+
+
+def finalized(start_response, name):
+    field = tuple(map(Finalized, made(name)))
+    for text in field:
+        text.start = start_response
+    return field
+
+
+def head_with_finalizers(environ, start_response):
+    """The second head takes the first one's place, and frees it."""
+    start_response("200 OK", [finalized(start_response, "X-First")])
+    start_response("200 OK", [made("X-Outer")], failed())
+    return [b"as it was"]
+
+
+def head_with_finalizers_refused(environ, start_response):
+    """The first head stays."""
+    start_response("200 OK", [finalized(start_response, "X-First")])
+    called(lambda: start_response("200 OK", [made("X-Outer"), ("Bad\n", "x")], failed()))
+    return [b"as it was"]
+
+
+def unmade_file_wrapper(environ, start_response):
+    start_response("200 OK", FIELDS)
+    wrapper = environ["wsgi.file_wrapper"]
+    return wrapper.__new__(wrapper)
+
+
+class WithoutLength(bytes):
+    def __len__(self):
+        raise Intended
+
+
+class ReadsWithoutLength:
+    def read(self, size):
+        return WithoutLength(b"hello")
+
+
+def bytes_without_length(environ, start_response):
+    start_response("200 OK", FIELDS)
+    return environ["wsgi.file_wrapper"](ReadsWithoutLength())
+
+
+def plain(environ, start_response):
+    start_response("200 OK", FIELDS)
+    return [b"plain"]
+
+
+def application(environ, start_response):
+    route = globals()[environ["PATH_INFO"][1:].replace("-", "_")]
+    return route(environ, start_response)
