@@ -54,6 +54,46 @@ def head_with_finalizers_refused(environ, start_response):
     return [b"as it was"]
 
 
+class Writing(bytes):
+    """Writes when it is freed."""
+
+    write = None
+
+    def __del__(self):
+        for _ in range(12):
+            called(lambda: Writing.write(b"z" * 5000))
+
+
+class WritingItems:
+    closed = False
+
+    def __iter__(self):
+        for _ in range(3):
+            yield Writing(b"q" * 6_000_000)
+
+    def close(self):
+        WritingItems.closed = True
+
+
+def bytes_with_finalizers(environ, start_response):
+    Writing.write = start_response("200 OK", FIELDS)
+    return WritingItems()
+
+
+def ask_closed(environ, start_response):
+    start_response("200 OK", FIELDS)
+    return [str(WritingItems.closed).encode()]
+
+
+def write_late(environ, start_response):
+    start_response("200 OK", FIELDS)
+    try:
+        Writing.write(b"late")
+    except Exception as error:
+        return [type(error).__name__.encode()]
+    return [b"accepted"]
+
+
 def unmade_file_wrapper(environ, start_response):
     start_response("200 OK", FIELDS)
     wrapper = environ["wsgi.file_wrapper"]

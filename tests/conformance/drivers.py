@@ -3,11 +3,12 @@ the drivers say goes to stderr.
 
     drivers.py FOLDER [REPORT]
 
-Each driver is asked about a server of its own: `zolal` in one process, serving the application that
-the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each driver.
+Each driver is asked about servers of its own: `zolal` with one thread and with sixteen, serving the
+application that the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each driver.
 """
 
 import contextlib
+import itertools
 import pathlib
 import re
 import socket
@@ -45,11 +46,12 @@ def wait_until_it_answers(port, server):
 
 
 @contextlib.contextmanager
-def serving(application, folder, log):
+def serving(application, folder, log, threads):
     """zolal on a free port of the loopback; yields the port."""
     port = free_port()
     zolal = pathlib.Path(sys.executable).with_name("zolal")
     command = [zolal, "--app-dir", folder, "--bind", f"127.0.0.1:{port}", application]
+    command += ["--threads", str(threads)]
     with open(log, "wb") as stderr:
         server = subprocess.Popen(command, cwd=folder, stdout=stderr, stderr=stderr)
         try:
@@ -73,11 +75,11 @@ def read_counts(output):
     return *(int(number or 0) for number in counts.groups()), int(must[1] or must[2])
 
 
-def run_driver(folder, driver, arguments, application):
+def run_driver(folder, driver, arguments, application, threads):
     """What the driver printed."""
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         arguments = [argument.format(log=log.name) for argument in arguments]
-        with serving(application, folder, log.name) as port:
+        with serving(application, folder, log.name, threads) as port:
             command = [sys.executable, driver, "127.0.0.1", str(port), *arguments]
             done = subprocess.run(
                 command,
@@ -93,13 +95,16 @@ def run_driver(folder, driver, arguments, application):
 def main(folder, report=None):
     folder = str(pathlib.Path(folder).resolve())
     broken = False
-    for driver, arguments, application in DRIVERS:
+    for threads, (driver, arguments, application) in itertools.product((1, 16), DRIVERS):
         counted = (0, 1, 0)  # what the specification demands must pass; the rest is told
         try:
-            output = run_driver(folder, driver, arguments, application)
+            output = run_driver(folder, driver, arguments, application, threads)
             print(f"--- {driver}\n{output}", file=sys.stderr)
             passed, failed, skipped, must = read_counts(output)
-            print(f"{driver}: {passed} passed, {failed} failed ({must} MUST), {skipped} skipped")
+            print(
+                f"{driver}, {threads} threads: {passed} passed, {failed} failed ({must} MUST), "
+                f"{skipped} skipped"
+            )
             counted = (passed, must, skipped + failed - must)
         except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"{driver}: could not be run: {error}")

@@ -153,7 +153,7 @@ def test_a_slow_call_does_not_count_for_the_rate_of_a_body(serve):
 
 def test_another_request_does_not_count_for_the_rate_of_a_body(serve):
     """Both wait for a body, and nobody has asked the second client for its."""
-    server = serve("waiting_app:application", "--body-timeout=1", "--body-rate=500")
+    server = serve("waiting_app:application", "--body-timeout=1", "--body-rate=500", "--threads=1")
     with Client(server.address) as first, Client(server.address) as second:
         first.send(expecting("/read", 2500))
         assert first.interim().status == 100

@@ -12,7 +12,7 @@ EXPECT = "Expect: 100-continue"
 
 @pytest.fixture(scope="module")
 def server(serve_module):
-    return serve_module("waiting_app:application")
+    return serve_module("waiting_app:application", "--threads=1")
 
 
 def expecting(target, length):

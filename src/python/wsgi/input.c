@@ -16,6 +16,7 @@ struct input {
     struct exchange *exchange; /* NULL: at the end */
     PyObject *ahead;
     Py_ssize_t ahead_start;
+    bool cut; /* the request ended before the body did: what is left cannot be had */
 };
 
 PyObject *input_new(struct module_state *state, struct server *server, struct exchange *exchange)
@@ -27,12 +28,14 @@ PyObject *input_new(struct module_state *state, struct server *server, struct ex
     input->exchange = exchange;
     input->ahead = NULL;
     input->ahead_start = 0;
+    input->cut = false;
     return (PyObject *)input;
 }
 
 void input_end(PyObject *object)
 {
     struct input *input = (struct input *)object;
+    input->cut = exchange_body_left(input->exchange) > 0;
     input->exchange = NULL;
     input->server = NULL;
 }
@@ -49,6 +52,10 @@ static void input_dealloc(struct input *input)
  * exception is set. */
 static Py_ssize_t input_receive(struct input *input, char *data, size_t len)
 {
+    if (input->cut) {
+        PyErr_SetString(PyExc_ValueError, "wsgi.input after the request has ended");
+        return -1;
+    }
     while (input->exchange) {
         ssize_t n = exchange_read(input->exchange, data, len);
         if (n >= 0)

@@ -416,6 +416,11 @@ static void responder_pump(struct responder *responder)
             break;
         worker_let_go(responder->server->worker, responder->exchange);
     } while (step == STEP_AGAIN);
+    /* Letting go of an item can run code that writes, and waits itself until all is drained. */
+    if (step == STEP_WAIT && exchange_is_orphan(responder->exchange))
+        step = responder_lost(-EPIPE);
+    else if (step == STEP_WAIT && exchange_pending(responder->exchange) == 0)
+        step = STEP_AGAIN;
     if (step == STEP_DONE)
         responder_finish(responder);
     else if (step == STEP_FAILED)
