@@ -1,7 +1,4 @@
-"""To tests/wsgi (waiting_app is committed); fail under ASan only: heap-use-after-free.
-1: connection_start_patience starts PATIENCE_BODY for a connection that is being closed (awaits_body,
-state CLOSED): the freed connection stays in the timer queue. Any client that leaves in a read().
-2: worker_close_listeners frees the listener in whose worker_accept the stopped call lies."""
+"""Ends that come while a request which was just accepted waits for its body."""
 
 from http_client import Client, request
 
