@@ -4,7 +4,7 @@ the drivers say goes to stderr.
     drivers.py FOLDER [REPORT]
 
 Each driver is asked about servers of its own: `zolal` with one thread and with sixteen, serving the
-application that the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each driver.
+application that the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each.
 """
 
 import contextlib
