@@ -16,7 +16,7 @@ int environ_cache_traverse(struct environ_cache *cache, visitproc visit, void *a
 {
     for (unsigned i = 0; i < cache->template_count; i++)
         Py_VISIT(cache->templates[i]);
-    return 0;
+    return header_memo_traverse(&cache->memo, visit, arg);
 }
 
 void environ_cache_clear(struct environ_cache *cache)
@@ -27,6 +27,7 @@ void environ_cache_clear(struct environ_cache *cache)
     cache->templates = NULL;
     cache->template_count = 0;
     Py_CLEAR(cache->last_path_bytes_text);
+    header_memo_clear(&cache->memo);
     for (unsigned i = 0; i < ENVIRON_FIELDS; i++) {
         Py_CLEAR(cache->fields[i].key);
         Py_CLEAR(cache->fields[i].value);
@@ -76,6 +77,8 @@ static PyObject *environ_template(struct module_state *state, const struct addre
         PyDict_SetItem(environ, S(PATH_INFO), S(EMPTY)) < 0 ||
         PyDict_SetItem(environ, S(QUERY_STRING), S(EMPTY)) < 0 ||
         PyDict_SetItem(environ, S(SERVER_PROTOCOL), S(HTTP_1_1)) < 0 ||
+        PyDict_SetItem(environ, S(REMOTE_ADDR), S(EMPTY)) < 0 ||
+        PyDict_SetItem(environ, S(REMOTE_PORT), S(EMPTY)) < 0 ||
         PyDict_SetItem(environ, S(WSGI_URL_SCHEME), S(HTTP)) < 0 ||
         PyDict_SetItem(environ, S(WSGI_ERRORS), errors ? errors : Py_None) < 0 ||
         PyDict_SetItem(environ, S(WSGI_MULTITHREAD), threaded ? Py_True : Py_False) < 0 ||
@@ -363,19 +366,39 @@ static int environ_set_chunked(struct module_state *state, PyObject *environ,
     return result;
 }
 
+/* What the listener's template and the request's fields make, a new dict. */
+static PyObject *environ_of_fields(struct environ_cache *cache, struct module_state *state,
+                                   struct exchange *exchange)
+{
+    const struct request_head *head = exchange_head(exchange);
+    unsigned listener = exchange_listener(exchange);
+    struct header_memo_entry *entry;
+    PyObject *known = header_memo_find(&cache->memo, listener, head, &entry);
+    if (known) {
+        Py_INCREF(known); /* making the copy can run a garbage collection, and that anything */
+        PyObject *copy = PyDict_Copy(known);
+        Py_DECREF(known);
+        return copy;
+    }
+    PyObject *environ = PyDict_Copy(cache->templates[listener]);
+    for (size_t i = 0; environ && i < head->field_count; i++)
+        if (environ_add_field(cache, state, environ, &head->fields[i]) < 0)
+            Py_CLEAR(environ);
+    if (environ)
+        header_memo_keep(entry, listener, head, environ);
+    return environ;
+}
+
 PyObject *environ_new(struct environ_cache *cache, struct module_state *state,
                       struct exchange *exchange)
 {
     const struct request_head *head = exchange_head(exchange);
-    PyObject *environ = PyDict_Copy(cache->templates[exchange_listener(exchange)]);
+    PyObject *environ = environ_of_fields(cache, state, exchange);
     if (!environ)
         return NULL;
     if (environ_set_request_line(cache, state, environ, head) < 0 ||
         environ_set_peer(cache, state, environ, exchange_peer(exchange)) < 0)
         goto failed;
-    for (size_t i = 0; i < head->field_count; i++)
-        if (environ_add_field(cache, state, environ, &head->fields[i]) < 0)
-            goto failed;
     if (head->form == HTTP_ABSOLUTE_FORM &&
         environ_set(environ, S(HTTP_HOST), latin1(head->host)) < 0)
         goto failed;

@@ -6,6 +6,7 @@
 #define ZOLAL_PYTHON_WSGI_ENVIRON_H
 
 #include "python/state.h"
+#include "python/wsgi/header_memo.h"
 #include "server/exchange.h"
 #include "socket/address.h"
 
@@ -39,6 +40,7 @@ struct environ_cache {
     PyObject *last_path_bytes_text; /* the last PATH_INFO, when it was sent without '%' */
     struct environ_field fields[ENVIRON_FIELDS];
     struct environ_peer peers[ENVIRON_PEERS];
+    struct header_memo memo;
 };
 
 /* `threaded`: wsgi.multithread. */
