@@ -2,4 +2,4 @@
 
 from zolal.cli import main
 
-main(prog_name="zolal")
+main()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
 import importlib
-import importlib.util
 import os
-import pkgutil
 import sys
-import traceback
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable
 
 DEFAULT_ATTRIBUTES = ("application", "app")
 
@@ -53,6 +51,8 @@ def _import(name: str) -> Any:
 
 def _failure(what: str, error: BaseException) -> str:
     """The traceback without the frames that are not the application's, and one clear line."""
+    import traceback
+
     own = (os.path.dirname(__file__), os.path.dirname(importlib.__file__))
     frames = [
         frame
@@ -68,6 +68,10 @@ def _failure(what: str, error: BaseException) -> str:
 
 def _near_module(name: str) -> str:
     """Names like it that could be imported, from the folder of its package or the application's."""
+    import difflib
+    import importlib.util
+    import pkgutil
+
     parent, _, last = name.rpartition(".")
     if parent:
         spec = importlib.util.find_spec(parent)
@@ -90,6 +94,11 @@ def _evaluate(module: Any, name: str, expression: str) -> Any:
             f"module {name!r} has no attribute 'application' or 'app': write {name}:ATTRIBUTE"
             + _near_attribute(module, "application")
         )
+    path = expression.split(".")
+    if all(part.isidentifier() for part in path):
+        return _attribute(module, name, path)
+    import ast
+
     try:
         node = ast.parse(expression, mode="eval").body
         if isinstance(node, ast.Call):
@@ -101,7 +110,7 @@ def _evaluate(module: Any, name: str, expression: str) -> Any:
             }
             factory = _attribute(module, name, _dotted(node.func))
             return _call(factory, f"{name}:{expression}", arguments, keywords)
-        return _attribute(module, name, _dotted(node))
+        raise ValueError(expression)
     except (SyntaxError, ValueError):
         raise ApplicationError(
             f"{expression!r} is neither an attribute nor a call with plain values: "
@@ -110,6 +119,8 @@ def _evaluate(module: Any, name: str, expression: str) -> Any:
 
 
 def _dotted(node: ast.expr) -> list[str]:
+    import ast
+
     if isinstance(node, ast.Name):
         return [node.id]
     if isinstance(node, ast.Attribute):
@@ -131,6 +142,8 @@ def _attribute(module: Any, name: str, path: list[str]) -> Any:
 
 
 def _near_attribute(owner: Any, attribute: str) -> str:
+    import difflib
+
     names = [
         name
         for name in dir(owner)

@@ -1,49 +1,83 @@
 """The command zolal.
 
 Exit codes: 0 after SIGTERM or SIGINT, 2 usage, 3 could not start, 4 the application could not be
-loaded."""
+loaded.
+
+What is imported here is in every server's memory, and in its time to start: argparse, and nothing
+that only a mistake needs."""
 
 from __future__ import annotations
 
-import math
+import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import click
 
 from zolal import _zolal
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable, Sequence
 
+EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
 EXIT_CANNOT_LOAD = 4
 XRAY_SIZE = 16 * 1024 * 1024
-INT_MAX = (1 << 31) - 1
-UINT64_MAX = (1 << 64) - 1
+INT_MAX = 2**31 - 1
+UINT64_MAX = 2**64 - 1
 
-EXAMPLES = """\b
+EXAMPLES = """\
 Examples:
   zolal mysite.wsgi                         Django: attribute `application`
   zolal "hello:create_app()"                a factory
   zolal hello:app -b :8000 -b unix:/run/hello.sock
   zolal hello:app --xray                    see each request's kernel calls
 
-\b
 Exit status: 0 after SIGTERM or Ctrl-C, 2 usage, 3 could not start,
 4 the application could not be loaded. A second signal ends it at once.
 """
 
 
-class Seconds(click.FloatRange):
-    """What float() takes, but for "inf" and "nan"."""
+def say(text: str) -> None:
+    print(f"zolal: {text}", file=sys.stderr, flush=True)
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
-            self.fail(f"{value} is not a number of seconds; for ever is 0", param, ctx)
-        return seconds
+
+def fail(text: str, code: int) -> NoReturn:
+    text = f"zolal: {text}"
+    print(f"\x1b[31m{text}\x1b[0m" if sys.stderr.isatty() else text, file=sys.stderr)
+    sys.exit(code)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}\nTry 'zolal --help' for help.", EXIT_USAGE)
+
+
+def integer(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an argument: a whole number in a range."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number") from None
+        if number < least or (most is not None and number > most):
+            bounds = f"{least} or more" if most is None else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"{text} is not in the range {bounds}")
+        return number
+
+    return convert
+
+
+def seconds(text: str) -> float:
+    """The type of an argument: what float() takes, but for "inf" and "nan"."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds; for ever is 0")
+    return number
 
 
 class Limit:
@@ -56,13 +90,14 @@ class Limit:
         self.default = _zolal.limits[name][0] // self.scale
         self.help = f"{help}  [default: {self.default}]"
 
-    @property
-    def parameter(self) -> str:
-        return self.flags[0].lstrip("-").replace("-", "_")
-
-    def option(self, command: Any) -> Any:
-        kind: Any = click.IntRange(min=0) if self.scale == 1 else Seconds(min=0)
-        return click.option(*self.flags, self.parameter, type=kind, help=self.help)(command)
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            *self.flags,
+            dest=self.name,
+            type=integer(0) if self.scale == 1 else seconds,
+            metavar="N" if self.scale == 1 else "SECONDS",
+            help=self.help,
+        )
 
     def scaled(self, value: float) -> int:
         """In the core's unit. What is too large to be given stays too large for the core, and the
@@ -145,36 +180,6 @@ LIMITS = (
 )
 
 
-def limit_options(command: Any) -> Any:
-    for limit in reversed(LIMITS):
-        command = limit.option(command)
-    return command
-
-
-def say(text: str) -> None:
-    click.echo(f"zolal: {text}", err=True)
-
-
-def fail(text: str, code: int) -> NoReturn:
-    click.secho(f"zolal: {text}", fg="red" if sys.stderr.isatty() else None, err=True)
-    sys.exit(code)
-
-
-def refuse_later_features(workers: int) -> None:
-    """A flag that a later release brings is refused by name, not ignored."""
-    if workers != 1:
-        raise click.UsageError(
-            f"--workers {workers}: this release has one; leave --workers out or write --workers 1"
-        )
-
-
-def collect_limits(options: dict[str, Any]) -> dict[str, int]:
-    given = {
-        limit: options[limit.parameter] for limit in LIMITS if options[limit.parameter] is not None
-    }
-    return {limit.name: limit.scaled(value) for limit, value in given.items()}
-
-
 def open_access_log(path: str | None) -> int:
     if path is None:
         return -1
@@ -227,98 +232,109 @@ def address_to_open(bound: str) -> str:
     return f"http://{host}:{port}"
 
 
-def print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(f"zolal {_zolal.version}")
-        context.exit()
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="zolal",
+        usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]",
+        description="Serve a WSGI application.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "application",
+        metavar="MODULE[:ATTRIBUTE]",
+        nargs="?",
+        help="Where the application is: an attribute, or the call of a factory.",
+    )
+    add(
+        "-b",
+        "--bind",
+        action="append",
+        metavar="ADDRESS",
+        help="Listen on host:port, [::]:port, :port or unix:PATH (repeatable).  "
+        "[default: 127.0.0.1:8000]",
+    )
+    add(
+        "--backlog",
+        type=integer(1, INT_MAX),
+        default=2048,
+        metavar="N",
+        help="Most waiting connections.  [default: 2048]",
+    )
+    add(
+        "--app-dir",
+        "--chdir",
+        metavar="DIR",
+        help="Change to this folder first; modules are sought there.",
+    )
+    add(
+        "--access-logfile",
+        metavar="FILE",
+        help="Write a line for each request; - is standard output.",
+    )
+    add(
+        "--header-map",
+        choices=["drop", "refuse", "dangerous"],
+        default="drop",
+        help="What to do with header names that have an underscore.  [default: drop]",
+    )
+    add(
+        "--xray",
+        action="store_true",
+        help="Print each request's journey: kernel calls under Python calls.",
+    )
+    add("--no-recorder", action="store_true", help="Do not record kernel calls.")
+    add(
+        "--threads",
+        type=integer(1, 1024),
+        default=16,
+        metavar="N",
+        help="Threads that run the application.  Only as many as are needed at once are used.  "
+        "[default: 16]",
+    )
+    add("-w", "--workers", type=integer(1), default=1, help=argparse.SUPPRESS)
+    for limit in LIMITS:
+        limit.add_to(parser)
+    add(
+        "--version",
+        action="version",
+        version=f"zolal {_zolal.version}",
+        help="Show the version and exit.",
+    )
+    return parser
 
 
-@click.command(
-    epilog=EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.argument("application", metavar="MODULE[:ATTRIBUTE]")
-@click.option(
-    "-b",
-    "--bind",
-    multiple=True,
-    metavar="ADDRESS",
-    help="Listen on host:port, [::]:port, :port or unix:PATH (repeatable).  "
-    "[default: 127.0.0.1:8000]",
-)
-@click.option(
-    "--backlog",
-    type=click.IntRange(min=1, max=INT_MAX),
-    default=2048,
-    show_default=True,
-    help="Most waiting connections.",
-)
-@click.option(
-    "--app-dir",
-    "--chdir",
-    "app_dir",
-    metavar="DIR",
-    help="Change to this folder first; modules are sought there.",
-)
-@click.option(
-    "--access-logfile", metavar="FILE", help="Write a line for each request; - is standard output."
-)
-@click.option(
-    "--header-map",
-    type=click.Choice(["drop", "refuse", "dangerous"]),
-    default="drop",
-    show_default=True,
-    help="What to do with header names that have an underscore.",
-)
-@click.option(
-    "--xray", is_flag=True, help="Print each request's journey: kernel calls under Python calls."
-)
-@click.option("--no-recorder", is_flag=True, help="Do not record kernel calls.")
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    default=16,
-    show_default=True,
-    help="Threads that run the application.  Only as many as are needed at once are used.",
-)
-@click.option("-w", "--workers", type=int, default=1, hidden=True)
-@limit_options
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=print_version,
-    help="Show the version and exit.",
-)
-def main(
-    application: str,
-    bind: tuple[str, ...],
-    backlog: int,
-    app_dir: str | None,
-    access_logfile: str | None,
-    header_map: str,
-    xray: bool,
-    no_recorder: bool,
-    threads: int,
-    workers: int,
-    **limits: Any,
-) -> None:
-    """Serve a WSGI application."""
-    refuse_later_features(workers)
-    if xray and no_recorder:
-        raise click.UsageError("--xray needs the recorder: leave --no-recorder out")
-    enter_folder(app_dir)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command: serve a WSGI application."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.application is None:
+        parser.error("which application? Name it as MODULE:ATTRIBUTE, for example mysite.wsgi")
+    if options.workers != 1:
+        # What a later release brings is refused by name, not ignored.
+        parser.error(
+            f"--workers {options.workers}: this release has one; "
+            "leave --workers out or write --workers 1"
+        )
+    if options.xray and options.no_recorder:
+        parser.error("--xray needs the recorder: leave --no-recorder out")
+    enter_folder(options.app_dir)
     serve(
-        application,
-        bind or ("127.0.0.1:8000",),
-        backlog,
-        xray,
-        not no_recorder,
-        access_log_fd=open_access_log(access_logfile),
-        limits=collect_limits(limits),
-        header_map=header_map,
-        threads=threads,
+        options.application,
+        options.bind or ["127.0.0.1:8000"],
+        options.backlog,
+        options.xray,
+        not options.no_recorder,
+        access_log_fd=open_access_log(options.access_logfile),
+        limits={
+            limit.name: limit.scaled(value)
+            for limit in LIMITS
+            if (value := getattr(options, limit.name)) is not None
+        },
+        header_map=options.header_map,
+        threads=options.threads,
     )
 
 
@@ -343,7 +359,7 @@ def load(target: str) -> Any:
 
 def serve(
     target: str,
-    bind: tuple[str, ...],
+    bind: Sequence[str],
     backlog: int,
     xray: bool,
     record: bool,
@@ -354,7 +370,7 @@ def serve(
     try:
         server = _zolal.Server(handle_signals=True, python_calls=xray, on_message=say, **options)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        fail(str(error), EXIT_USAGE)
     printer = None
     try:
         bound = [server.listen(address, backlog=backlog) for address in bind]

@@ -67,7 +67,7 @@ def test_help_has_examples_and_every_default(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "texts"),
     [
-        ([], 2, ["Missing argument"]),
+        ([], 2, ["which application?", "MODULE:ATTRIBUTE"]),
         (["site_app", "--nonsense"], 2, ["--nonsense"]),
         (["site_app", "--threads", "0"], 2, ["--threads", "0 is not in the range"]),
         (["site_app", "--workers", "2"], 2, ["--workers 2"]),

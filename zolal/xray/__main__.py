@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 import time
-
-import click
 
 from zolal._zolal import Reader
 from zolal.xray.render import Printer
@@ -49,20 +48,25 @@ def follow(reader: Reader, printer: Printer) -> None:
     printer.show(weaver.rest())
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("file", type=click.Path())
-@click.option(
-    "--follow", "following", is_flag=True, help="Print requests as they end, until the server ends."
-)
-def main(file: str, following: bool) -> None:
-    """Print the journeys in a recording (zolal-PID.trace), of a server living or gone."""
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m zolal.xray",
+        description="Print the journeys in a recording (zolal-PID.trace), "
+        "of a server living or gone.",
+    )
+    parser.add_argument("file", help="the recording")
+    parser.add_argument(
+        "--follow", action="store_true", help="print requests as they end, until the server ends"
+    )
+    options = parser.parse_args()
+    following = options.follow
     # Ctrl-C goes to the whole terminal: the server ends, the recording with it, and then we do.
     if following:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        reader = Reader(file)
+        reader = Reader(options.file)
     except (OSError, ValueError) as error:
-        click.echo(f"zolal.xray: {getattr(error, 'strerror', None) or error}", err=True)
+        print(f"zolal.xray: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         sys.exit(3)
     printer = Printer()
     try:
@@ -72,4 +76,4 @@ def main(file: str, following: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m zolal.xray")
+    main()
