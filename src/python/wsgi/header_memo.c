@@ -12,7 +12,8 @@ static struct slice block_of(const struct request_head *head)
     return slice_of(start, (size_t)(last.data + last.len - start));
 }
 
-/* Sixteen samples over the block, and its length: enough to choose a place; the bytes are compared. */
+/* Sixteen samples over the block, and its length: enough to choose a place; the bytes are compared.
+ */
 static uint64_t fingerprint_of(struct slice block)
 {
     uint64_t hash = block.len * 0x9E3779B97F4A7C15u;

@@ -1,6 +1,6 @@
-/* Header blocks that came before, byte for byte, and the environs that were made of them: clients send
- * the same fields with each request. A table of a fixed size; a block gets into it when it is seen for
- * the second time, so that those which never come again cost no more than a look. */
+/* Header blocks that came before, byte for byte, and the environs that were made of them: clients
+ * send the same fields with each request. A table of a fixed size; a block gets into it when it is
+ * seen for the second time, so that those which never come again cost no more than a look. */
 #ifndef ZOLAL_PYTHON_WSGI_HEADER_MEMO_H
 #define ZOLAL_PYTHON_WSGI_HEADER_MEMO_H
 
@@ -23,8 +23,8 @@ struct header_memo {
     struct header_memo_entry entries[HEADER_MEMO_ENTRIES];
 };
 
-/* The environ, to be copied, of a block of fields that came to `listener` before: borrowed; NULL: it
- * is not known. `*entry` is where it has its place. */
+/* The environ, to be copied, of a block of fields that came to `listener` before: borrowed; NULL:
+ * it is not known. `*entry` is where it has its place. */
 PyObject *header_memo_find(struct header_memo *memo, unsigned listener,
                            const struct request_head *head, struct header_memo_entry **entry);
 
