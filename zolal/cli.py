@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from zolal import _zolal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
 
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
@@ -46,6 +47,16 @@ def fail(text: str, code: int) -> NoReturn:
     text = f"zolal: {text}"
     print(f"\x1b[31m{text}\x1b[0m" if sys.stderr.isatty() else text, file=sys.stderr)
     sys.exit(code)
+
+
+def help_formatter(prog: str) -> argparse.HelpFormatter:
+    """As wide as the terminal, and no wider than is well read. (Left to itself argparse imports
+    shutil, and that compression.)"""
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = 100
+    return argparse.RawDescriptionHelpFormatter(prog, width=min(width, 100), max_help_position=30)
 
 
 class Parser(argparse.ArgumentParser):
@@ -238,7 +249,7 @@ def make_parser() -> argparse.ArgumentParser:
         usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]",
         description="Serve a WSGI application.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=help_formatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
