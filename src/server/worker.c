@@ -116,10 +116,24 @@ static bool worker_lead_spawn(void *context)
     return false;
 }
 
+/* lead_ops.unlock: the embedder's hook wants its own context. */
+static void *worker_lead_unlock(void *context)
+{
+    const struct worker *worker = context;
+    return worker->config.unlock(worker->config.context);
+}
+
+/* lead_ops.lock */
+static void worker_lead_lock(void *context, void *token)
+{
+    const struct worker *worker = context;
+    worker->config.lock(worker->config.context, token);
+}
+
 static int worker_init_lead(struct worker *worker)
 {
-    const struct lead_ops ops = {.unlock = worker->config.unlock,
-                                 .lock = worker->config.lock,
+    const struct lead_ops ops = {.unlock = worker_lead_unlock,
+                                 .lock = worker_lead_lock,
                                  .turn = worker_lead_turn,
                                  .work = worker_lead_work,
                                  .part = worker_lead_part,
