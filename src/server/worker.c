@@ -349,13 +349,15 @@ static int worker_wait_for_loop(struct worker *worker)
     const struct worker_config *config = &worker->config;
     void *token = NULL;
     uint64_t deadline = worker_deadline(worker);
+    int timeout_ms = worker_timeout(worker, deadline);
     worker->wake_ms = deadline;
     worker->waiting = true;
     if (config->unlock)
         token = config->unlock(config->context);
-    int result = loop_wait(&worker->loop, worker_timeout(worker, deadline));
+    int result = loop_wait(&worker->loop, timeout_ms);
     if (config->lock)
         config->lock(config->context, token);
+    loop_update_time(&worker->loop);
     worker->waiting = false;
     if (config->check && !config->check(config->context))
         return -ECANCELED;
