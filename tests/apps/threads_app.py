@@ -41,7 +41,7 @@ def gated(environ, path):
 
 
 class Streamed:
-    """Lives in one thread from the call to close(), or sqlite3 and threading.local say otherwise."""
+    """Lives in one thread from the call to close(): sqlite3 and threading.local depend on it."""
 
     def __init__(self, path, count):
         self.path, self.left = path, count

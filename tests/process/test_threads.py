@@ -329,7 +329,7 @@ def test_a_request_ends_while_a_thread_of_the_applications_reads_its_body(serve,
     assert "Traceback" not in server.stderr()
 
 
-def test_a_thread_of_the_applications_reads_when_the_request_has_ended(serve):
+def test_a_thread_of_the_applications_reads_nothing_when_the_request_has_ended(serve):
     server = serve_threads(serve, 2)
     with Crowd(server) as crowd, Client(server.address) as client:
         client.send(expecting(f"/late?{crowd.gate.path}"))
@@ -337,7 +337,7 @@ def test_a_thread_of_the_applications_reads_when_the_request_has_ended(serve):
         client.expect_end()
         crowd.gate.pass_through()
         eventually(lambda: len(noted(server)), 1)
-    assert set(noted(server)) <= {"BrokenPipeError", "ConnectionResetError", "OSError"}
+    assert noted(server) == [0]
     assert "Traceback" not in server.stderr()
 
 
@@ -393,7 +393,7 @@ def events_of(path):
 
 def test_the_recording_of_several_threads(serve, tmp_path):
     server = serve("threads_app:application", "--threads=4", env={"XDG_RUNTIME_DIR": str(tmp_path)})
-    (path,) = [path for path in pathlib.Path(tmp_path).rglob("*.trace")]
+    (path,) = pathlib.Path(tmp_path).rglob("*.trace")
     with Crowd(server) as crowd:
         for _ in range(5):
             clients = crowd.ask(4)
