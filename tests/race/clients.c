@@ -556,6 +556,9 @@ struct crowd {
     struct client clients[256];
 };
 
+/* Of a client in a calm round. */
+#define CALM_TURNS 10
+
 static void *client_run(void *context)
 {
     static void (*const behaviours[])(struct client *) = {
@@ -563,12 +566,15 @@ static void *client_run(void *context)
     };
     struct client *client = context;
     struct race *race = client->race;
-    unsigned most = race->round.calm ? 2 : sizeof(behaviours) / sizeof(*behaviours);
-    for (uint64_t i = client->state; !stopping(client); i++) {
-        behaviours[race->round.calm ? i % most : chance_below(&client->state, most)](client);
-        if (race->round.calm)
+    if (race->round.calm) {
+        for (int i = 0; i < CALM_TURNS && !stopping(client); i++) {
+            behaviours[i % 2](client);
             sleep_us(chance_below(&client->state, 5000));
+        }
+        atomic_fetch_add(&race->done, 1);
     }
+    while (!race->round.calm && !stopping(client))
+        behaviours[chance_below(&client->state, sizeof(behaviours) / sizeof(*behaviours))](client);
     return NULL;
 }
 

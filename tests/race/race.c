@@ -94,7 +94,7 @@ static void check_outcomes(struct race *race)
 /* What varies from round to round. */
 static const struct round rounds[] = {
     {.threads = 4, .clients = 24, .graceful_ms = 3000},
-    {.threads = 2, .clients = 2, .graceful_ms = 3000, .calm = true},
+    {.threads = 2, .clients = 1, .graceful_ms = 3000, .calm = true},
     {.threads = 8, .clients = 40, .graceful_ms = 100, .recorded = true},
     {.threads = 4, .clients = 4, .graceful_ms = 3000, .calm = true, .recorded = true},
     {.threads = 2, .clients = 24, .graceful_ms = 500, .queue = 2},

@@ -65,7 +65,7 @@ enum outcome {
 struct round {
     unsigned threads;
     unsigned clients;
-    bool calm; /* nobody leaves, nothing else would hide a wake-up that was lost */
+    bool calm; /* nobody leaves, and the clients end it: nothing hides a wake-up that was lost */
     bool recorded;
     unsigned queue; /* limits.queue */
     unsigned graceful_ms;
@@ -81,6 +81,7 @@ struct race {
     _Atomic uint64_t next_id;
     _Atomic bool stopping; /* from here on a client may be turned away */
     _Atomic unsigned failures;
+    _Atomic unsigned done; /* clients of a calm round that have had enough */
     _Atomic unsigned answered, cut, turned_away, left;
     uint8_t *called;   /* by id; guarded by the worker's lock */
     uint8_t *outcomes; /* by id; each is written by the thread whose request it is */
