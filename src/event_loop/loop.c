@@ -55,7 +55,6 @@ int loop_wait(struct loop *loop, int timeout_ms)
     int count = kernel_epoll_wait(loop->epoll_fd, loop->ready, LOOP_BATCH, timeout_ms, watch_fd);
     loop->ready_next = 0;
     loop->ready_count = count > 0 ? count : 0;
-    loop_update_time(loop);
     return count == -EINTR ? 0 : count;
 }
 

@@ -2,6 +2,7 @@
  *
  *     while (running) {
  *         n = loop_wait(&loop, timeout_ms);   // may block
+ *         loop_update_time(&loop);
  *         while (loop_dispatch_next(&loop))   // calls on_ready of each
  *             continue;
  *     }
@@ -31,7 +32,7 @@ struct loop_watch {
 
 #define LOOP_BATCH 64
 
-/* `now_ms`: CLOCK_MONOTONIC when the last wait returned, or loop_update_time. */
+/* `now_ms`: CLOCK_MONOTONIC when loop_update_time was called last. */
 struct loop {
     int epoll_fd;
     int ready_next; /* ready[ready_next .. ready_count) are not dispatched yet */
@@ -59,7 +60,8 @@ void loop_remove(struct loop *loop, struct loop_watch *watch);
 bool loop_has_ready(const struct loop *loop);
 
 /* Wait for at most `timeout_ms` (-1: no limit), unless loop_has_ready. Returns how many are ready,
- * 0 after the time or a signal, -errno for anything else. Updates now_ms. */
+ * 0 after the time or a signal, -errno for anything else. Leaves now_ms alone, which others may
+ * read and update meanwhile: loop_update_time comes after it. */
 int loop_wait(struct loop *loop, int timeout_ms);
 
 /* Call on_ready for the next that the last loop_wait found; false: there is none. on_ready may wait

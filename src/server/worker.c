@@ -116,10 +116,24 @@ static bool worker_lead_spawn(void *context)
     return false;
 }
 
+/* lead_ops.unlock: the embedder's hook wants its own context. */
+static void *worker_lead_unlock(void *context)
+{
+    const struct worker *worker = context;
+    return worker->config.unlock(worker->config.context);
+}
+
+/* lead_ops.lock */
+static void worker_lead_lock(void *context, void *token)
+{
+    const struct worker *worker = context;
+    worker->config.lock(worker->config.context, token);
+}
+
 static int worker_init_lead(struct worker *worker)
 {
-    const struct lead_ops ops = {.unlock = worker->config.unlock,
-                                 .lock = worker->config.lock,
+    const struct lead_ops ops = {.unlock = worker_lead_unlock,
+                                 .lock = worker_lead_lock,
                                  .turn = worker_lead_turn,
                                  .work = worker_lead_work,
                                  .part = worker_lead_part,
@@ -335,13 +349,15 @@ static int worker_wait_for_loop(struct worker *worker)
     const struct worker_config *config = &worker->config;
     void *token = NULL;
     uint64_t deadline = worker_deadline(worker);
+    int timeout_ms = worker_timeout(worker, deadline);
     worker->wake_ms = deadline;
     worker->waiting = true;
     if (config->unlock)
         token = config->unlock(config->context);
-    int result = loop_wait(&worker->loop, worker_timeout(worker, deadline));
+    int result = loop_wait(&worker->loop, timeout_ms);
     if (config->lock)
         config->lock(config->context, token);
+    loop_update_time(&worker->loop);
     worker->waiting = false;
     if (config->check && !config->check(config->context))
         return -ECANCELED;

@@ -2,6 +2,7 @@
 end what the server holds."""
 
 import contextlib
+import json
 import random
 import threading
 import time
@@ -10,10 +11,11 @@ import pytest
 import traffic
 from http_client import Client
 from http_client import request as bytes_of_request
-from probe import cpu_seconds, descriptors, private_memory
+from probe import cpu_seconds, descriptors, private_memory, threads_of
 
 MIB = 1 << 20
 MEMORY = 4 * MIB  # what so many clients at once may have made larger for good: buffers, free lists
+THREADS = 8
 OBJECTS = 1000  # see process/test_leaks.py; there are more kinds of requests here
 
 
@@ -109,6 +111,72 @@ def forker(address, chance, over):
     over.wait(2)
 
 
+KINDS = ["quick"] * 8 + ["block"] * 3 + ["locked"] * 2 + ["busy", "streamed"] * 2 + ["helped"]
+
+
+def numbered(chance, kind, client, number):
+    """A request that says who asks for what, and its body."""
+    target = f"/{kind}/{client}/{number}"
+    if kind != "helped":
+        return bytes_of_request(target), b""
+    body = b"h" * chance.choice([10, 1000, 100_000])
+    return traffic.post(target, body=body), body
+
+
+def assert_answered(response, kind, client, number, body):
+    """With its own number and nothing of another's."""
+    name = f"{client}/{number}".encode()
+    assert response.status == 200
+    if kind == "streamed":
+        assert response.body.startswith(name + b".")
+        assert response.body[len(name) :].strip(b".") == b""
+    else:
+        assert response.body == name + body
+
+
+def asker(address, chance, over):
+    """One request after the other; some fail, and end the connection."""
+    name = f"{chance.getrandbits(64):x}"
+    connection = Client(address)
+    try:
+        for number in range(1, 30):
+            kind = chance.choice([*KINDS, "failing"]) if number < 29 else "done"
+            data, body = numbered(chance, kind, name, number)
+            connection.send(data)
+            response = connection.response()
+            if kind != "failing":
+                assert_answered(response, kind, name, number, body)
+                continue
+            assert response.status == 500
+            connection.close()
+            connection = Client(address)
+    finally:
+        connection.close()
+
+
+def pipeliner(address, chance, over):
+    name = f"{chance.getrandbits(64):x}"
+    with Client(address) as client:
+        count = chance.randint(2, 40)
+        kinds = [*[chance.choice(KINDS) for _ in range(count - 1)], "done"]
+        asked = [(kind, *numbered(chance, kind, name, n)) for n, kind in enumerate(kinds, 1)]
+        for start in range(0, count, 5):
+            client.send(b"".join(data for _, data, _ in asked[start : start + 5]))
+        for number, (kind, _, body) in enumerate(asked, 1):
+            assert_answered(client.response(), kind, name, number, body)
+
+
+def leaver(address, chance, over):
+    """Does not wait for the end of what it has asked for."""
+    with Client(address) as client:
+        kind = chance.choice(KINDS)
+        data, _ = numbered(chance, kind, "left", 1)
+        client.send(data[: chance.choice([len(data), chance.randint(1, len(data))])])
+        over.wait(chance.random() / 50)
+        if chance.random() < 0.5:
+            client.reset()
+
+
 def held(server, client):
     client.get("/blocks")
     return int(client.get("/blocks").body), private_memory(server.pid)
@@ -117,7 +185,7 @@ def held(server, client):
 @pytest.mark.soak
 def test_soak(serve, request, capsys):
     seconds = request.config.getoption("--minutes") * 60
-    server = serve("robust_app:application")
+    server = serve("soak_app:application", f"--threads={THREADS}")
     with Client(server.address) as client:
         client.get("/hello")
         quiet = descriptors(server.pid)
@@ -130,6 +198,9 @@ def test_soak(serve, request, capsys):
         clients.start(slow_sender, 6)
         clients.start(idler, 1)
         clients.start(forker, 1)
+        clients.start(asker, 6)
+        clients.start(pipeliner, 3)
+        clients.start(leaver, 3)
         begin, cpu = time.monotonic(), cpu_seconds(server.pid)
         clients.over.wait(seconds * share)
         clients.end()
@@ -138,6 +209,8 @@ def test_soak(serve, request, capsys):
         spent = cpu_seconds(server.pid) - cpu
         with Client(server.address) as client:
             results.append(held(server, client))
+            assert json.loads(client.get("/strays").body) == [[], 0]
+        assert len(threads_of(server.pid)) <= 1 + THREADS
         with capsys.disabled():
             print(
                 f"\n{time.monotonic() - begin:.0f} s, {spent:.1f} s of CPU, {clients.counts}; "

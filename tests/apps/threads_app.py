@@ -1,0 +1,163 @@
+"""What threads make possible, and what they may not spoil. The query is an argument: a gate's path,
+an exception's name. /noted tells what was noted, /most how many /gated there were at once."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import gates
+
+noted = []
+lock = threading.Lock()
+local = threading.local()
+running = most = 0
+PIECE = b"x" * 300_000
+
+
+def on_signal(number, frame):
+    os.write(2, b"the signal has come\n")
+
+
+signal.signal(signal.SIGUSR1, on_signal)
+
+
+def quick(environ, argument):
+    return [b"quick"]
+
+
+def gated(environ, path):
+    global running, most
+    with lock:
+        running += 1
+        most = max(most, running)
+    gates.stop(path)
+    with lock:
+        running -= 1
+    return [b"through"]
+
+
+class Streamed:
+    """Lives in one thread from the call to close(): sqlite3 and threading.local depend on it."""
+
+    def __init__(self, path, count):
+        self.path, self.left = path, count
+        self.database = sqlite3.connect(":memory:")
+        self.threads = {threading.get_ident()}
+        local.stream = self
+
+    def step(self):
+        assert local.stream is self
+        self.threads.add(threading.get_ident())
+        return self.database.execute("SELECT 1").fetchone()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.step()
+        if self.left == 0:
+            raise StopIteration
+        self.left -= 1
+        if self.path:
+            gates.stop(self.path)
+        return PIECE
+
+    def close(self):
+        self.step()
+        self.database.close()
+        del local.stream
+        noted.append(len(self.threads))
+
+
+def streamed(environ, argument):
+    path, _, count = argument.rpartition(",")
+    return Streamed(path, int(count))
+
+
+def raises(environ, name):
+    raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[name]("intended")
+
+
+def stuck(environ, path):
+    gates.stop(path)
+    threading.Event().wait()
+
+
+def read(environ):
+    """Read the body and note how that ends."""
+    try:
+        noted.append(len(environ["wsgi.input"].read()))
+    except OSError as error:
+        noted.append(type(error).__name__)
+
+
+def helped(environ, argument):
+    helper = threading.Thread(target=read, args=[environ])
+    helper.start()
+    helper.join()
+    return [json.dumps(noted[-1]).encode()]
+
+
+def abandoned(environ, path):
+    """The helper still reads when the request has ended."""
+    threading.Thread(target=read, args=[environ]).start()
+    gates.stop(path)
+    return [b"no body is needed"]
+
+
+def late(environ, path):
+    """The helper begins to read when the request has ended."""
+
+    def read_later():
+        gates.stop(path)
+        read(environ)
+
+    threading.Thread(target=read_later).start()
+    return [b"no body is needed"]
+
+
+def forks(environ, argument):
+    child = os.fork()
+    if child == 0:
+        os._exit(7)
+    _, status = os.waitpid(child, 0)
+    return [b"%d" % os.waitstatus_to_exitcode(status)]
+
+
+def runs(environ, argument):
+    return [subprocess.run([sys.executable, "-c", "print(1 + 1)"], stdout=-1, check=True).stdout]
+
+
+def answer_noted(environ, argument):
+    return [json.dumps(noted).encode()]
+
+
+def answer_most(environ, argument):
+    return [b"%d" % most]
+
+
+VIEWS = {
+    "quick": quick,
+    "gated": gated,
+    "streamed": streamed,
+    "raises": raises,
+    "stuck": stuck,
+    "helped": helped,
+    "abandoned": abandoned,
+    "late": late,
+    "forks": forks,
+    "runs": runs,
+    "noted": answer_noted,
+    "most": answer_most,
+}
+
+
+def application(environ, start_response):
+    name = environ["PATH_INFO"].split("/")[1]
+    body = VIEWS[name](environ, environ["QUERY_STRING"])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return body
