@@ -87,6 +87,7 @@ static struct connection *connection_new(struct worker *worker, const struct add
     list_init(&connection->node);
     list_init(&connection->dirty);
     list_init(&connection->again);
+    list_init(&connection->unwatched);
     timer_init(&connection->timer);
     buffer_init(&connection->kept,
                 (size_t)worker->config.limits.request_head + WORKER_RECEIVE_SIZE);
@@ -116,18 +117,23 @@ int connection_open(struct worker *worker, int fd, const struct address *peer, u
     connection->stream = &connection->socket;
     connection->watch.fd = fd;
     connection->listener = (uint16_t)listener;
-    int result = loop_add(&worker->loop, &connection->watch,
-                          LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
-    if (result < 0) {
-        stream_close(connection->stream);
-        memory_free(connection);
-        return result;
-    }
     connection_begin(connection);
+    list_append(&worker->unwatched, &connection->unwatched);
     /* With TCP_DEFER_ACCEPT the request is here already, tcp(7). */
     connection->readable = true;
     connection_again(connection);
     return 0;
+}
+
+int connection_watch(struct connection *connection)
+{
+    list_unlink(&connection->unwatched);
+    /* Edge-triggered: what is ready already is told once, epoll(7). */
+    int result = loop_add(&connection->worker->loop, &connection->watch,
+                          LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
+    if (result < 0)
+        connection_close(connection);
+    return result;
 }
 
 struct connection *connection_open_stream(struct worker *worker, struct stream *stream,
@@ -202,7 +208,8 @@ static void connection_leave_children(struct connection *connection)
     struct worker *worker = connection->worker;
     if (connection->forks == worker->forks || worker->forgotten)
         return;
-    loop_remove(&worker->loop, &connection->watch);
+    if (!list_is_linked(&connection->unwatched))
+        loop_remove(&worker->loop, &connection->watch);
     if (!connection->cut) /* an orderly end would make a cut answer look whole */
         stream_shutdown(connection->stream);
 }
@@ -217,6 +224,7 @@ void connection_close(struct connection *connection)
     list_unlink(&connection->dirty);
     list_unlink(&connection->again);
     connection_leave_children(connection);
+    list_unlink(&connection->unwatched);
     if (connection->cut)
         stream_reset(connection->stream);
     else

@@ -64,9 +64,10 @@ struct connection {
     struct stream *stream; /* `socket`, or one that somebody else feeds */
     struct stream socket;
     struct worker *worker;
-    struct list node;  /* worker.connections, or worker.closed once closed */
-    struct list dirty; /* worker.dirty: has output to flush at the end of the turn */
-    struct list again; /* worker.again: has more to do in the next turn; or worker.ready */
+    struct list node;      /* worker.connections, or worker.closed once closed */
+    struct list dirty;     /* worker.dirty: has output to flush at the end of the turn */
+    struct list again;     /* worker.again: has more to do in the next turn; or worker.ready */
+    struct list unwatched; /* worker.unwatched: the loop does not know it yet */
     struct timer timer;
     struct exchange *exchange;
     struct output *output;
@@ -94,6 +95,9 @@ struct connection {
 /* Serve the connected socket `fd`, accepted from `listener`. The connection belongs to the worker
  * and frees itself. Owns `fd`, also on failure: 0 or -errno. */
 int connection_open(struct worker *worker, int fd, const struct address *peer, unsigned listener);
+
+/* Let the loop watch it, now that it is going to be waited for. Returns 0; -errno: it is closed. */
+int connection_watch(struct connection *connection);
 
 /* Serve a stream that is not a socket: `connection_on_ready` says when there is something on it, no
  * loop does. The stream must live until the worker has freed the connection. Returns NULL without

@@ -48,6 +48,7 @@ static void worker_init_lists(struct worker *worker)
     list_init(&worker->dirty);
     list_init(&worker->again);
     list_init(&worker->now);
+    list_init(&worker->unwatched);
     list_init(&worker->ready);
     list_init(&worker->closed);
     list_init(&worker->spare_exchanges);
@@ -371,6 +372,7 @@ int worker_turn(struct worker *worker, struct lead_thread *thread)
     /* A thread that has taken over goes on where the other has stopped. */
     if (!loop_has_ready(&worker->loop)) {
         worker_flush(worker);
+        worker_watch_new(worker);
         int result = worker_wait_for_loop(worker);
         if (result < 0)
             return result;

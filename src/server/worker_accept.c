@@ -48,6 +48,17 @@ static void worker_pause_accepting(struct worker *worker, int error)
     worker_message(worker, text);
 }
 
+void worker_watch_new(struct worker *worker)
+{
+    while (!list_is_empty(&worker->unwatched)) {
+        struct connection *connection =
+            list_entry(worker->unwatched.next, struct connection, unwatched);
+        int result = connection_watch(connection);
+        if (result < 0)
+            worker_pause_accepting(worker, -result);
+    }
+}
+
 void worker_resume_accepting(struct worker *worker)
 {
     timer_stop(&worker->accept_pause);

@@ -37,11 +37,12 @@ struct worker {
     struct list all; /* server/fork.c */
     struct list listeners;
     struct list connections;
-    struct list dirty;  /* connections with output to flush */
-    struct list again;  /* connections with more to do in the next turn */
-    struct list now;    /* and in this one: whoever leads goes on with it */
-    struct list ready;  /* connections whose request waits for a thread, or the only one */
-    struct list closed; /* connections to free when no dispatch is under way */
+    struct list dirty;     /* connections with output to flush */
+    struct list again;     /* connections with more to do in the next turn */
+    struct list now;       /* and in this one: whoever leads goes on with it */
+    struct list unwatched; /* new connections: many are over before they need be waited for */
+    struct list ready;     /* connections whose request waits for a thread, or the only one */
+    struct list closed;    /* connections to free when no dispatch is under way */
     struct list spare_exchanges;
     struct list spare_outputs;
     unsigned spare_exchange_count;
@@ -143,6 +144,9 @@ void worker_accept_all(struct worker *worker);
 
 /* All threads are in calls: leave new connections to the kernel's queue and to others, or not. */
 void worker_set_saturated(struct worker *worker, bool saturated);
+
+/* Let the loop watch the connections that it does not know yet. */
+void worker_watch_new(struct worker *worker);
 
 /* Look for connections again, if that was given up for want of descriptors. */
 void worker_resume_accepting(struct worker *worker);
