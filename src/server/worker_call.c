@@ -10,13 +10,21 @@
 /* A call that leaves the process idle for so long has blocked. */
 #define BLOCKED_NS 500000
 
-/* What is known of a call when it begins, to tell at its end whether it has blocked. */
+/* To tell at a call's end whether it has blocked: only what it did without the lead is looked at.
+ */
 struct call_sight {
     uint32_t key; /* history */
-    bool apart;   /* begun by a thread without the lead */
+    bool apart;   /* it has no lead, or has lost it; then: */
     uint64_t begin_ns;
     uint64_t cpu_ns; /* of the process */
 };
+
+static void call_sight_begin(struct call_sight *sight)
+{
+    sight->apart = true;
+    sight->begin_ns = clock_monotonic_ns();
+    sight->cpu_ns = clock_process_cpu_ns();
+}
 
 /* What waits is flushed before a call that may take its time: nothing waits behind a slow
  * application. */
@@ -54,6 +62,9 @@ bool worker_lead_part(void *context)
     if (worker_reclaim_receive(worker) < 0)
         return false;
     worker->handler_busy = false;
+    if (worker->leaders_call)
+        call_sight_begin(worker->leaders_call);
+    worker->leaders_call = NULL;
     return true;
 }
 
@@ -109,35 +120,39 @@ static void worker_visitor_leaves(struct worker *worker, struct connection *conn
  * another thread computes. */
 static bool call_has_blocked(const struct call_sight *sight)
 {
+    if (!sight->apart)
+        return false;
     uint64_t wall_ns = clock_monotonic_ns() - sight->begin_ns;
     uint64_t cpu_ns = clock_process_cpu_ns() - sight->cpu_ns;
     return wall_ns > cpu_ns + BLOCKED_NS && wall_ns - cpu_ns > wall_ns / 4;
 }
 
-static void call_begin(struct call_sight *sight, struct exchange *exchange, bool leads)
+/* The lead changes hands before a call that is expected to block, else while it does. */
+static void worker_call_begin(struct worker *worker, struct lead_thread *thread,
+                              const struct exchange *exchange, struct call_sight *sight)
 {
+    bool leads = lead_leads(&worker->lead, thread);
     sight->key = history_key(exchange->head.path);
-    sight->apart = !leads;
+    sight->apart = false;
     if (leads)
-        return; /* the keeper looks */
-    sight->begin_ns = clock_monotonic_ns();
-    sight->cpu_ns = clock_process_cpu_ns();
+        worker->leaders_call = sight;
+    else
+        call_sight_begin(sight);
+    if (leads && history_blocks(&worker->history, sight->key) && worker_lead_part(worker))
+        lead_pass(&worker->lead, thread);
+    lead_call_begin(&worker->lead, thread);
 }
 
-static void call_end(struct worker *worker, const struct call_sight *sight,
-                     const struct exchange *exchange, bool leads)
+/* Returns whether the thread leads (still). */
+static bool worker_call_end(struct worker *worker, struct lead_thread *thread,
+                            const struct exchange *exchange, const struct call_sight *sight)
 {
     if (!exchange->has_waited) /* for its client: that says nothing about the application */
-        history_note(&worker->history, sight->key, sight->apart ? call_has_blocked(sight) : !leads);
-}
-
-/* The lead changes hands before a call that is expected to block. */
-static void worker_part_before_call(struct worker *worker, struct lead_thread *thread,
-                                    const struct exchange *exchange)
-{
-    if (history_blocks(&worker->history, history_key(exchange->head.path)) &&
-        worker_lead_part(worker))
-        lead_pass(&worker->lead, thread);
+        history_note(&worker->history, sight->key, call_has_blocked(sight));
+    if (!lead_call_end(&worker->lead, thread))
+        return false;
+    worker->leaders_call = NULL;
+    return true;
 }
 
 /* Run the handler in this thread. */
@@ -155,19 +170,13 @@ static enum connection_next worker_call(struct worker *worker, struct lead_threa
         worker->handler_busy = true;
         worker->borrower = exchange->connection;
     }
-    if (thread) {
-        worker_part_before_call(worker, thread, exchange);
-        leads = lead_leads(&worker->lead, thread);
-        call_begin(&sight, exchange, leads);
-        lead_call_begin(&worker->lead, thread);
-    }
+    if (thread)
+        worker_call_begin(worker, thread, exchange, &sight);
     uint64_t begin = clock_ticks();
     call(worker->config.handler.context, exchange);
     uint64_t ticks = clock_ticks() - begin;
-    if (thread) {
-        leads = lead_call_end(&worker->lead, thread);
-        call_end(worker, &sight, exchange, leads);
-    }
+    if (thread)
+        leads = worker_call_end(worker, thread, exchange, &sight);
     if (leads) {
         worker->handler_busy = false;
         worker->borrower = NULL;

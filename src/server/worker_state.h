@@ -21,6 +21,8 @@
 
 #define WORKER_RECEIVE_SIZE (64u << 10)
 
+struct call_sight; /* worker_call.c */
+
 struct worker_listener {
     struct loop_watch watch;
     struct worker *worker;
@@ -62,15 +64,16 @@ struct worker {
     int result;       /* what ended the lead: 0 or -errno */
     struct history history;
     struct connection *borrower; /* whose request, in a handler, lies in `receive` and `fields` */
-    bool handler_busy;           /* whoever turns the loop is in a handler: requests wait */
-    bool handler_waits;          /* and turns it there, in worker_wait */
-    bool waiting;                /* the loop is waited for, without the lock */
-    bool saturated;              /* all threads are in calls: nothing is accepted */
-    unsigned visitors;           /* threads without the lead that look at connections */
-    unsigned waiters;            /* threads in worker_wait without turning the loop */
-    uint64_t wake_ms;            /* when the wait ends by itself */
-    pthread_t thread;            /* that is in worker_run */
-    _Atomic bool stop_asked;     /* written by worker_stop, read by the loop */
+    struct call_sight *leaders_call; /* the call that the leader is in */
+    bool handler_busy;               /* whoever turns the loop is in a handler: requests wait */
+    bool handler_waits;              /* and turns it there, in worker_wait */
+    bool waiting;                    /* the loop is waited for, without the lock */
+    bool saturated;                  /* all threads are in calls: nothing is accepted */
+    unsigned visitors;               /* threads without the lead that look at connections */
+    unsigned waiters;                /* threads in worker_wait without turning the loop */
+    uint64_t wake_ms;                /* when the wait ends by itself */
+    pthread_t thread;                /* that is in worker_run */
+    _Atomic bool stop_asked;         /* written by worker_stop, read by the loop */
     bool stopping;
     uint32_t forks; /* how often this process has forked since the worker was made */
     bool forgotten; /* this is a forked child: nothing here is ours */
