@@ -302,8 +302,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=integer(1, 1024),
         default=16,
         metavar="N",
-        help="Threads that run the application.  Only as many as are needed at once are used.  "
-        "[default: 16]",
+        help="Threads that may be in the application at once; quick requests need one.  [default: 16]",
     )
     add("-w", "--workers", type=integer(1), default=1, help=argparse.SUPPRESS)
     for limit in LIMITS:

@@ -233,8 +233,7 @@ static void lead_watch(struct lead *lead)
         lead->watched = false; /* the next call wakes us */
 }
 
-/* All threads are in calls, or there is none yet: have one more. It comes back to the keeper as an
- * idle one. */
+/* Have one more thread. It comes to the keeper as an idle one. */
 static void lead_spawn(struct lead *lead)
 {
     lead->threads++;
@@ -247,11 +246,11 @@ static void lead_spawn(struct lead *lead)
 void lead_keep(struct lead *lead)
 {
     const struct lead_ops *ops = &lead->ops;
+    while (!lead->ended && lead->threads < lead->most)
+        lead_spawn(lead);
     while (!lead->ended) {
         if (lead_is_kept(lead) && lead_has_idle(lead))
             lead_change(lead);
-        else if (lead_is_kept(lead) && lead->threads < lead->most)
-            lead_spawn(lead);
         else if (lead_is_kept(lead))
             ops->turn(ops->context, &lead->keeper);
         else if (lead->watched)

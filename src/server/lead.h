@@ -3,8 +3,8 @@
  * One thread leads: it turns the loop and runs the application in place. While it is in such a call
  * nobody waits for events; if the call blocks, the lead is given to another thread, and the one
  * that was delayed finishes its request on its own. One more thread, the keeper, runs no
- * application code: it looks at the leader's CPU clock while a call runs, takes signals, has
- * threads started as they are needed, and leads itself when all of them are in calls.
+ * application code: it starts the others, looks at the leader's CPU clock while a call runs, takes
+ * signals, and leads itself when all the others are in calls.
  *
  * All that is shared is guarded by the worker's lock, which `lock` and `unlock` below take and
  * release (Python: the GIL). Every function here is called with it held; what may block releases it

@@ -20,8 +20,8 @@ struct worker_config {
     int access_log_fd;   /* -1: none; not owned */
     const char *server;  /* the Server field; NULL: "zolal" */
     bool handle_signals; /* SIGTERM and SIGINT stop this worker (event_loop/signals.h) */
-    /* Threads that may run the handler; 1: worker_run alone does everything. They are started as
-     * they are needed: `spawn` starts one that calls worker_follow, and returns 0 or -1. */
+    /* Threads that may run the handler; 1: worker_run alone does everything. Else it starts them:
+     * `spawn` has one call worker_follow, and returns 0 or -1. */
     unsigned threads;
     int (*spawn)(void *context);
     /* The lock that guards the worker and all that is its, held by whoever calls it and released
