@@ -302,7 +302,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=integer(1, 1024),
         default=16,
         metavar="N",
-        help="Threads that may be in the application at once; quick requests need one.  [default: 16]",
+        help="Threads that may be in the application at once; quick requests need one.  "
+        "[default: 16]",
     )
     add("-w", "--workers", type=integer(1), default=1, help=argparse.SUPPRESS)
     for limit in LIMITS:

@@ -246,11 +246,11 @@ static void lead_spawn(struct lead *lead)
 void lead_keep(struct lead *lead)
 {
     const struct lead_ops *ops = &lead->ops;
-    while (!lead->ended && lead->threads < lead->most)
-        lead_spawn(lead);
     while (!lead->ended) {
         if (lead_is_kept(lead) && lead_has_idle(lead))
             lead_change(lead);
+        else if (lead->threads < lead->most)
+            lead_spawn(lead); /* the first one leads while the others are started */
         else if (lead_is_kept(lead))
             ops->turn(ops->context, &lead->keeper);
         else if (lead->watched)
