@@ -82,12 +82,9 @@ static long long file_number(PyObject *file, PyObject *method)
     return number;
 }
 
-/* Are the descriptor's bytes the file's? Not those of a GzipFile or a text file, which have a
- * descriptor too. `file` may be NULL. */
-static bool file_is_raw(struct module_state *state, PyObject *file)
+/* Are the bytes that this object of io reads its descriptor's? */
+static bool file_is_plain(struct module_state *state, PyObject *file)
 {
-    if (!file)
-        return false;
     if (PyObject_TypeCheck(file, state->file_io))
         return true;
     if (!PyObject_TypeCheck(file, state->buffered_reader) &&
@@ -97,6 +94,21 @@ static bool file_is_raw(struct module_state *state, PyObject *file)
     bool is_raw = raw && PyObject_TypeCheck(raw, state->file_io);
     PyErr_Clear();
     Py_XDECREF(raw);
+    return is_raw;
+}
+
+/* Are the bytes that `file` (may be NULL) reads its descriptor's? Not those of a GzipFile or a text
+ * file, which have a descriptor too. An object around a file of io, as Django's, is one whose read()
+ * is that file's own. */
+static bool file_is_raw(struct module_state *state, PyObject *file)
+{
+    if (!file || file_is_plain(state, file))
+        return file != NULL;
+    PyObject *read = PyObject_GetAttrString(file, "read");
+    PyObject *owner = read && PyCFunction_Check(read) ? PyCFunction_GetSelf(read) : NULL;
+    bool is_raw = owner && file_is_plain(state, owner);
+    PyErr_Clear();
+    Py_XDECREF(read);
     return is_raw;
 }
 

@@ -412,9 +412,12 @@ static void responder_pump(struct responder *responder)
         step = responder_step_and_wait(responder);
         if (step != STEP_AGAIN || clock_monotonic_ns() < end_ns)
             continue;
-        if (!responder_is_threads_own(responder))
+        if (exchange_is_orphan(responder->exchange))
+            step = responder_lost(-EPIPE); /* one that gives nothing does not find out by itself */
+        else if (!responder_is_threads_own(responder))
             break;
-        worker_let_go(responder->server->worker, responder->exchange);
+        else
+            worker_let_go(responder->server->worker, responder->exchange);
     } while (step == STEP_AGAIN);
     /* Letting go of an item can run code that writes, and waits itself until all is drained. */
     if (step == STEP_WAIT && exchange_is_orphan(responder->exchange))
