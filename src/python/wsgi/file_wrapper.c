@@ -98,8 +98,8 @@ static bool file_is_plain(struct module_state *state, PyObject *file)
 }
 
 /* Are the bytes that `file` (may be NULL) reads its descriptor's? Not those of a GzipFile or a text
- * file, which have a descriptor too. An object around a file of io, as Django's, is one whose read()
- * is that file's own. */
+ * file, which have a descriptor too. An object around a file of io, as Django's, is one whose
+ * read() is that file's own. */
 static bool file_is_raw(struct module_state *state, PyObject *file)
 {
     if (!file || file_is_plain(state, file))
