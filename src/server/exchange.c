@@ -580,6 +580,18 @@ int exchange_flush(struct exchange *exchange)
     return exchange->connection ? connection_flush(exchange->connection) : -EPIPE;
 }
 
+int exchange_flush_soon(struct exchange *exchange)
+{
+    struct connection *connection = exchange->connection;
+    if (!connection)
+        return -EPIPE;
+    struct worker *worker = connection->worker;
+    if (!exchange->thread || !lead_leads(&worker->lead, exchange->thread) || connection->blocked)
+        return connection_flush(connection);
+    connection_flush_later(connection);
+    return 0;
+}
+
 size_t exchange_pending(const struct exchange *exchange)
 {
     if (!exchange->connection || !exchange->connection->output)

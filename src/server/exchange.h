@@ -122,6 +122,10 @@ int exchange_send_file(struct exchange *exchange, int fd, off_t offset, uint64_t
 /* Give the kernel what it takes now. Returns 0, also when something is left; -EPIPE. */
 int exchange_flush(struct exchange *exchange);
 
+/* Let what is queued leave with the other replies of this turn, or now, where nobody else could see
+ * to that while the handler goes on. Returns 0, also when something is left; -EPIPE. */
+int exchange_flush_soon(struct exchange *exchange);
+
 /* Bytes queued that the kernel has not taken. While there are some, a handler keeps the exchange
  * and goes on in on_writable, or waits by worker_wait: so a slow client holds one piece of a reply,
  * not all of it. */

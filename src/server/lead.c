@@ -176,21 +176,28 @@ int lead_follow(struct lead *lead)
 
 /* ----------------------------------------------------------------------------------- the keeper */
 
-/* Without the lock: has the leader been in one call since the last tick, and not on its CPU? */
-static bool lead_looks_blocked(struct lead *lead, struct lead_sight *sight)
+/* What the leader looks like at a tick. */
+enum lead_look { LEAD_FINE, LEAD_LATE, LEAD_BLOCKED };
+
+/* Without the lock: has the leader been in one call since the last tick, and on its CPU or not? */
+static enum lead_look lead_look_once(struct lead *lead, struct lead_sight *sight)
 {
     uint32_t call = lead_call(lead);
     bool same = call == sight->call;
     sight->call = call;
     if (!(call & 1)) {
         sight->quiet = same ? sight->quiet + 1 : 0;
-        return false;
+        return LEAD_FINE;
     }
     sight->quiet = 0;
     uint64_t cpu_ns = lead_cpu_ns(atomic_load_explicit(&lead->clock, memory_order_relaxed));
     bool idle = cpu_ns - sight->cpu_ns < LEAD_TICK_NS / 4;
     sight->cpu_ns = cpu_ns;
-    return same && idle;
+    if (!same)
+        return LEAD_FINE;
+    if (idle)
+        return LEAD_BLOCKED;
+    return call == lead->late ? LEAD_FINE : LEAD_LATE;
 }
 
 /* The call seen blocks. It may have ended since, and another may have begun. */
@@ -204,31 +211,41 @@ static void lead_take(struct lead *lead, uint32_t call)
     lead_change(lead);
 }
 
+/* The call seen computes. */
+static void lead_tell_late(struct lead *lead, uint32_t call)
+{
+    lead->late = call;
+    if (lead_call(lead) == call && !lead->ended)
+        lead->ops.late(lead->ops.context);
+}
+
 /* Look at the leader from tick to tick until something is to be done that needs the lock, which is
  * not held here. */
-static enum lead_woken lead_look(struct lead *lead, struct lead_sight *sight, bool *blocked)
+static enum lead_woken lead_look(struct lead *lead, struct lead_sight *sight, enum lead_look *look)
 {
     enum lead_woken woken;
-    *blocked = false;
+    *look = LEAD_FINE;
     do {
         woken = lead_gate_wait(&lead->keeper.gate, LEAD_TICK_NS);
         if (woken == LEAD_TIMED_OUT)
-            *blocked = lead_looks_blocked(lead, sight);
-    } while (woken == LEAD_TIMED_OUT && !*blocked && sight->quiet < LEAD_QUIET_TICKS);
+            *look = lead_look_once(lead, sight);
+    } while (woken == LEAD_TIMED_OUT && *look == LEAD_FINE && sight->quiet < LEAD_QUIET_TICKS);
     return woken;
 }
 
 static void lead_watch(struct lead *lead)
 {
     struct lead_sight sight = {0};
-    bool blocked;
+    enum lead_look look;
     void *token = lead->ops.unlock(lead->ops.context);
-    enum lead_woken woken = lead_look(lead, &sight, &blocked);
+    enum lead_woken woken = lead_look(lead, &sight, &look);
     lead->ops.lock(lead->ops.context, token);
     if (woken == LEAD_INTERRUPTED)
         lead->ops.interrupted(lead->ops.context);
-    else if (blocked)
+    else if (look == LEAD_BLOCKED)
         lead_take(lead, sight.call);
+    else if (look == LEAD_LATE)
+        lead_tell_late(lead, sight.call);
     else if (woken == LEAD_TIMED_OUT && !(lead_call(lead) & 1))
         lead->watched = false; /* the next call wakes us */
 }

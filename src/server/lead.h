@@ -38,6 +38,9 @@ struct lead_ops {
     /* The lead is about to change hands while a call runs: what that call and the loop share is
      * made its own. Returns false when that cannot be done now. */
     bool (*part)(void *context);
+    /* The leader's call goes on and on, without blocking: see to what waits for its end. Called
+     * once for such a call. */
+    void (*late)(void *context);
     /* Start a thread that calls lead_follow. May release the lock meanwhile. Returns whether that
      * went well; else it is not asked again. */
     bool (*spawn)(void *context);
@@ -52,6 +55,7 @@ struct lead {
     struct lead_thread *leader;
     _Atomic lead_cpu_clock clock; /* the leader's */
     _Atomic uint32_t call;        /* odd: the leader is in a call; another number for each */
+    uint32_t late;                /* the call that ops.late was called for; the keeper's own */
     bool watched;                 /* the keeper looks every LEAD_TICK_NS */
     bool ended;
     unsigned most;    /* threads that there may be */

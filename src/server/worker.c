@@ -104,6 +104,12 @@ static void worker_lead_interrupted(void *context)
     lead_end(&worker->lead);
 }
 
+/* lead_ops.late: replies that were made before do not wait for a call that computes. */
+static void worker_lead_late(void *context)
+{
+    worker_flush(context);
+}
+
 /* lead_ops.spawn */
 static bool worker_lead_spawn(void *context)
 {
@@ -138,6 +144,7 @@ static int worker_init_lead(struct worker *worker)
                                  .turn = worker_lead_turn,
                                  .work = worker_lead_work,
                                  .part = worker_lead_part,
+                                 .late = worker_lead_late,
                                  .spawn = worker_lead_spawn,
                                  .interrupted = worker_lead_interrupted,
                                  .context = worker};

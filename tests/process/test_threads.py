@@ -126,12 +126,17 @@ def test_one_thread_runs_one_after_the_other(serve):
     assert len(threads_of(server.pid)) == 1
 
 
+def everybody(server, count):
+    threads = threads_of(server.pid)
+    return threads if len(threads) == count else None
+
+
 def test_the_threads_of_a_server_stay_the_same(serve):
-    """All are there from the first request on, and none comes or goes with what the others do."""
+    """All come at the start, and none comes or goes with what the others do."""
     server = serve_threads(serve, 8)
     assert get(server, "/quick") == b"quick"
-    before = threads_of(server.pid)
-    assert len(before) == 9  # and the main thread, which watches over them
+    # The main thread, too, which watches over them.
+    before = server.wait_until(lambda: everybody(server, 9), "not all of its threads came")
     for blocked in (3, 8):
         with Crowd(server) as crowd:
             crowd.ask(blocked)

@@ -18,6 +18,9 @@
 /* An iterable that goes on for longer lets other connections have their turn. */
 #define TURN_NS 2000000
 
+/* Bytes that may wait for the next piece, or the end, to leave with it. */
+#define PENDING_SOON 16384
+
 /* Bytes of a list that are gathered before they leave. */
 #define PENDING_MAX 65536
 
@@ -303,8 +306,10 @@ static bool responder_is_threads_own(const struct responder *responder)
 /* Give the kernel what there is. A thread of many goes on while the loop sends what is left. */
 static enum step responder_flush(struct responder *responder)
 {
+    struct exchange *exchange = responder->exchange;
     size_t most = responder_is_threads_own(responder) ? PENDING_MAX : 0;
-    if (exchange_flush(responder->exchange) < 0)
+    bool soon = exchange_pending(exchange) < PENDING_SOON;
+    if ((soon ? exchange_flush_soon(exchange) : exchange_flush(exchange)) < 0)
         return responder_lost(-EPIPE);
     return exchange_pending(responder->exchange) > most ? STEP_WAIT : STEP_AGAIN;
 }
