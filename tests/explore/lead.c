@@ -9,10 +9,24 @@
 #define STATES_MAX UINT64_C(20000000)
 
 static const struct lead_bounds all[] = {
-    {.name = "calls-1", .threads = 1, .requests = 3, .kinds = CALL_ANY, .forever = 1},
-    {.name = "calls-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 1},
-    {.name = "stop", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 1, .stop = true},
+    {.name = "calls-1", .threads = 1, .requests = 2, .kinds = CALL_ANY, .forever = 1},
+    {.name = "calls-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 2},
+    {.name = "part", .threads = 2, .requests = 2, .kinds = CALL_ANY & ~CALL(QUICK), .forever = 1,
+     .part_failures = 1},
+    {.name = "spawn", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1,
+     .spawn_fails = true},
     {.name = "signal", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .signals = 1},
+    {.name = "stop", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .stop = true},
+    {.name = "end", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .end = true},
+    {.name = "calls-3", .threads = 3, .requests = 2, .kinds = CALL_ANY, .forever = 1, .slow = true},
+    {.name = "stop-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 1, .stop = true,
+     .slow = true},
+    {.name = "end-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 1, .end = true,
+     .slow = true},
+    {.name = "calls-1-3", .threads = 1, .requests = 3, .kinds = CALL_ANY, .forever = 1,
+     .slow = true},
+    {.name = "fine", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .stop = true,
+     .fine = true, .slow = true},
 };
 
 int main(int argc, char **argv)

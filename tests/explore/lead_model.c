@@ -12,6 +12,7 @@
 #define NOBODY       EXPLORE_THREADS /* and the surroundings */
 #define REQUESTS_MAX 4
 #define EVENTS_MAX   16
+#define OPENED_MAX   16   /* more than what can ask for it */
 #define STEPS_MAX    2000 /* of one thread between two scheduling points; more: it spins */
 
 /* What a thread waits for. */
@@ -22,7 +23,6 @@ enum op {
     OP_LOOP,   /* events, of the loop */
     OP_POINT,  /* nothing: others may come between */
     OP_CPU,    /* outcome: has the thread looked at run since the last look? */
-    OP_CALL,   /* the application, without the lock */
     OP_STUCK,  /* nothing that will ever come */
     OP_CHOICE, /* outcome: one of `count` */
     OP_DONE
@@ -37,7 +37,6 @@ struct thread {
     bool born;
     bool touches; /* the loop: it is in ops.turn, and not in a call */
     bool in_call;
-    uint8_t cpu;
 };
 
 enum request_state { REQUEST_UNSENT, REQUEST_SENT, REQUEST_READY, REQUEST_CALLED, REQUEST_ANSWERED };
@@ -80,13 +79,14 @@ static struct {
     uint32_t looked_call;
     unsigned looked_thread;
     bool looked_idle;
+    bool looked_cpu; /* what the clock showed: one of two times */
 } world;
 
 void *const model_world = &world;
 const size_t model_world_size = sizeof(world);
 
 const char *const model_progress[] = {
-    "all that can be answered is, and somebody waits for events; or, after the end, all are back",
+    "all that can be answered is, and somebody waits for events; after a stop, all are back",
     "as before, and the keeper sleeps or leads",
     NULL,
 };
@@ -113,9 +113,11 @@ static unsigned wait_for(enum op op)
 {
     struct thread *thread = here();
     thread->op = op;
+    explore_scrub();
     unsigned outcome = explore_yield();
     thread->op = OP_POINT;
     steps_taken = 0;
+    explore_scrub();
     return outcome;
 }
 
@@ -132,6 +134,7 @@ static void enter(void)
 {
     explore_check(world.holder == explore_thread(), "called without the lock");
     explore_check(++steps_taken < STEPS_MAX, "a thread spins");
+    explore_scrub();
 }
 
 static void take_lock(void)
@@ -148,8 +151,20 @@ static void release_lock(void)
         wait_for(OP_POINT);
 }
 
+/* What the keeper saw in an earlier look means nothing in the next one; and of the call's number
+ * only whether it is odd, and whether it is still the same during a look. */
+static void forget_look(void)
+{
+    world.lead.call &= 1;
+    world.looked_call = 0;
+    world.looked_thread = 0;
+    world.looked_idle = world.looked_cpu = false;
+}
+
 static void *model_unlock(void *context)
 {
+    if (explore_thread() == KEEPER)
+        forget_look();
     release_lock();
     return here();
 }
@@ -170,12 +185,21 @@ void explore_before_load(void)
     wait_for(OP_POINT);
 }
 
+/* May the keeper look before the lock is free? */
+static bool keeper_looks(void)
+{
+    const struct thread *keeper = &world.threads[KEEPER];
+    return world.holder != KEEPER && (keeper->op == OP_POINT || keeper->op == OP_CPU ||
+                                      (keeper->op == OP_GATE && keeper->timed));
+}
+
 void explore_after_store(void)
 {
     if (explore_thread() == NOBODY)
         return;
     enter();
-    wait_for(OP_POINT);
+    if (bounds.fine || keeper_looks())
+        wait_for(OP_POINT);
 }
 
 int lead_gate_init(struct lead_gate *gate)
@@ -209,7 +233,7 @@ enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
 void lead_gate_open(struct lead_gate *gate)
 {
     explore_check(gate->opened < UINT32_MAX / 2, "a gate is opened that was released");
-    gate->opened++;
+    explore_check(++gate->opened < OPENED_MAX, "a gate is opened again and again");
     if (bounds.fine && explore_thread() != NOBODY)
         wait_for(OP_POINT);
 }
@@ -224,16 +248,15 @@ int lead_cpu_clock_here(lead_cpu_clock *clock)
 uint64_t lead_cpu_ns(lead_cpu_clock clock)
 {
     unsigned number = (unsigned)clock;
-    struct thread *thread = &world.threads[number];
     here()->count = number;
     bool ran = wait_for(OP_CPU) != 0;
     here()->count = 0;
-    thread->cpu ^= ran;
+    world.looked_cpu ^= ran;
     world.looked_idle =
         !ran && world.lead.call == world.looked_call && number == world.looked_thread;
     world.looked_call = world.lead.call;
     world.looked_thread = number;
-    return thread->cpu ? LEAD_TICK_NS : 0;
+    return world.looked_cpu ? LEAD_TICK_NS : 0;
 }
 
 /* ---------------------------------------------------------------------------------- the worker */
@@ -313,8 +336,9 @@ static void application(struct request *request, struct lead_thread *thread)
         return;
     }
     release_lock();
-    wait_for(request->kind == CALL_FOREVER ? OP_STUCK : OP_CALL);
-    take_lock();
+    if (request->kind == CALL_FOREVER)
+        wait_for(OP_STUCK);
+    take_lock(); /* at any time: this is how long the call takes */
 }
 
 /* worker_call */
@@ -332,7 +356,7 @@ static void call(struct request *request, struct lead_thread *thread)
     application(request, thread);
     leads = lead_call_end(&world.lead, thread);
     here()->in_call = false;
-    request->state = REQUEST_ANSWERED;
+    *request = (struct request){.state = REQUEST_ANSWERED};
     if (leads)
         touch_begin();
     else if (world.waiting && world.stopping) {
@@ -403,12 +427,13 @@ static bool turn(struct lead_thread *thread)
     return true;
 }
 
-/* worker_is_done: a stop waits for the answers, except for those that never come. */
+/* worker_is_done: a stop waits for the answers, but not longer than it may: for those that never
+ * come it does not. */
 static bool is_done(void)
 {
     world.stopping = world.stop_asked;
     for (unsigned i = 0; i < world.sent; i++)
-        if (world.requests[i].state != REQUEST_ANSWERED && !is_stuck(&world.requests[i]))
+        if (world.requests[i].state != REQUEST_ANSWERED && world.requests[i].kind != CALL_FOREVER)
             return false;
     return world.stopping;
 }
@@ -419,8 +444,7 @@ static void model_turn(void *context, struct lead_thread *thread)
     enter();
     explore_check(lead_leads(&world.lead, thread), "a turn without the lead");
     touch_begin();
-    bool goes_on = turn(thread);
-    if (!goes_on || (lead_leads(&world.lead, thread) && is_done()))
+    if (is_done() || !turn(thread))
         lead_end(&world.lead);
     here()->touches = false;
 }
@@ -462,8 +486,10 @@ static bool model_spawn(void *context)
 static void model_interrupted(void *context)
 {
     enter();
-    if (choose(2) == 1)
-        lead_end(&world.lead);
+    if (choose(2) == 0)
+        return;
+    lead_end(&world.lead);
+    wake_loop();
 }
 
 static unsigned stuck_count(void)
@@ -583,7 +609,6 @@ static void add_thread(struct moves *moves, unsigned number)
             add(moves, number, i, PROGRESS_ANY);
         break;
     case OP_POINT:
-    case OP_CALL:
         add(moves, number, 0, PROGRESS_ANY);
         break;
     case OP_UNBORN:
@@ -613,9 +638,31 @@ static void add_surroundings(struct moves *moves)
         add(moves, NOBODY, COMES_END, 0);
 }
 
+/* Moves that need not be tried in every order, where `fine` does not ask for it. Whoever has the
+ * lock goes on alone: what others can do without it has the same effect before or after, except for
+ * the keeper's looks. And a thread that was woken comes to wait for the lock, whatever others do.
+ */
+static bool add_alone(struct moves *moves)
+{
+    if (world.holder != NOBODY) {
+        add_thread(moves, world.holder);
+        if (keeper_looks())
+            add_thread(moves, KEEPER);
+        return true;
+    }
+    for (unsigned i = KEEPER + 1; i < EXPLORE_THREADS; i++)
+        if (world.threads[i].op == OP_GATE && world.threads[i].gate->opened > 0) {
+            add_thread(moves, i);
+            return true;
+        }
+    return false;
+}
+
 unsigned model_moves(struct explore_move moves[EXPLORE_MOVES_MAX])
 {
     struct moves all = {.moves = moves};
+    if (!bounds.fine && add_alone(&all))
+        return all.count;
     for (unsigned i = 0; i < EXPLORE_THREADS; i++)
         add_thread(&all, i);
     add_surroundings(&all);
@@ -678,7 +725,7 @@ unsigned model_aims(void)
     bool somebody_waits = false;
     for (unsigned i = 0; i < EXPLORE_THREADS; i++)
         somebody_waits |= world.threads[i].op == OP_LOOP;
-    if (!somebody_waits || world.event_count > 0 || !is_answered())
+    if (!somebody_waits || world.event_count > 0 || world.stop_asked || !is_answered())
         return 0;
     bool calm = keeper->op == OP_LOOP || (keeper->op == OP_GATE && !keeper->timed);
     return calm ? PROGRESS_ANY : PROGRESS_ANSWER;
@@ -692,7 +739,7 @@ void model_describe(char *text, size_t size, const struct explore_move *move)
     static const char *const ops[] = {
         [OP_LOCK] = "takes the lock",      [OP_GATE] = "gate",
         [OP_LOOP] = "has events",          [OP_POINT] = "goes on",
-        [OP_CPU] = "looks at the clock",   [OP_CALL] = "comes back from the application",
+        [OP_CPU] = "looks at the clock",
         [OP_CHOICE] = "choice",
     };
     static const char *const woken[] = {"is woken", "ticks", "is interrupted"};
