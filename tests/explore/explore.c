@@ -1,10 +1,13 @@
 #include "explore.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #define STACK_SIZE 16384
 #define BELOW      128 /* of the frame in explore_yield: what setjmp(3) may count as its own */
@@ -148,6 +151,33 @@ static void thread_resume(unsigned number)
     running = EXPLORE_THREADS;
 }
 
+/* A move that does not end is a violation, too. */
+static volatile uint64_t moves_made;
+
+static void on_alarm(int number)
+{
+    static const char text[] = "a thread spins:\n";
+    static uint64_t before;
+    (void)number;
+    if (moves_made == before && running != EXPLORE_THREADS) {
+        if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
+            _exit(1);
+        _exit(1);
+    }
+    before = moves_made;
+}
+
+static void watch_moves(void)
+{
+    static unsigned char stack[32768]; /* not one of the threads' */
+    const stack_t other = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    const struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_ONSTACK | SA_RESTART};
+    const struct itimerval every = {{2, 0}, {2, 0}};
+    sigaltstack(&other, NULL);
+    sigaction(SIGVTALRM, &action, NULL);
+    setitimer(ITIMER_VIRTUAL, &every, NULL);
+}
+
 /* Returns whether nothing forbidden happened. */
 static bool move_make(const struct explore_move *move)
 {
@@ -157,6 +187,7 @@ static bool move_make(const struct explore_move *move)
         return false;
     }
     outcome_now = move->outcome;
+    moves_made++;
     if (move->thread == EXPLORE_THREADS)
         model_surroundings(move->outcome);
     else
@@ -443,6 +474,7 @@ static int walk(uint64_t most, struct explore_result *result)
 
 int explore(uint64_t most, struct explore_result *result)
 {
+    watch_moves();
     model_begin();
     threads_begin();
     int good = walk(most, result);

@@ -75,6 +75,8 @@ static struct {
     bool stop_asked;
     bool stopping;
     bool joining;
+    unsigned start_failures;
+    unsigned gates; /* initialised and not released */
     /* The keeper's last look: at which call of whom, and had neither changed since the one before? */
     uint32_t looked_call;
     unsigned looked_thread;
@@ -96,6 +98,26 @@ const char *const model_progress[] = {
 
 static struct lead_bounds bounds;
 static unsigned steps_taken;
+
+/* What must be possible. */
+enum mark { MARK_IN_PLACE, MARK_TAKEN, MARK_PASSED, MARK_ALONE, MARK_QUEUED, MARK_COUNT };
+
+static const char *const marks[MARK_COUNT] = {
+    [MARK_IN_PLACE] = "a call that ended with the lead",
+    [MARK_TAKEN] = "the lead taken from a call that blocks",
+    [MARK_PASSED] = "the lead passed on before a call",
+    [MARK_ALONE] = "a call that ended without the lead",
+    [MARK_QUEUED] = "a request left to others",
+};
+static bool marked[MARK_COUNT];
+
+const char *lead_model_unseen(void)
+{
+    for (unsigned i = 0; i < MARK_COUNT; i++)
+        if (!marked[i])
+            return marks[i];
+    return NULL;
+}
 
 void lead_model_set(const struct lead_bounds *bounds_)
 {
@@ -205,12 +227,14 @@ void explore_after_store(void)
 int lead_gate_init(struct lead_gate *gate)
 {
     gate->opened = 0;
+    world.gates++;
     return 0;
 }
 
 void lead_gate_release(struct lead_gate *gate)
 {
     gate->opened = UINT32_MAX / 2;
+    world.gates--;
 }
 
 enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
@@ -241,7 +265,10 @@ void lead_gate_open(struct lead_gate *gate)
 int lead_cpu_clock_here(lead_cpu_clock *clock)
 {
     *clock = explore_thread() == NOBODY ? KEEPER : (int)explore_thread();
-    return 0;
+    if (*clock == KEEPER || world.start_failures >= bounds.start_failures || choose(2) == 0)
+        return 0;
+    world.start_failures++;
+    return -1;
 }
 
 /* One that has run shows another time than before, more or (as another thread's clock may) less. */
@@ -305,12 +332,22 @@ static bool model_part(void *context)
     enter();
     if (explore_thread() == KEEPER) {
         explore_check(world.lead.call & 1, "the lead is taken where no call is");
-        explore_check(world.looked_idle, "the lead is taken from a call that was not seen to block");
+        explore_check(world.looked_idle &&
+                          world.looked_thread == (unsigned)world.lead.leader->cpu_clock,
+                      "the lead is taken from a call that was not seen to block");
+        marked[MARK_TAKEN] = true;
     }
     if (world.part_failures >= bounds.part_failures || choose(2) == 0)
         return true;
     world.part_failures++;
     return false;
+}
+
+static void pass(struct lead_thread *thread)
+{
+    marked[MARK_PASSED] |= lead_leads(&world.lead, thread);
+    lead_pass(&world.lead, thread);
+    explore_check(!lead_leads(&world.lead, thread), "the lead is not passed on");
 }
 
 /* worker_wait_apart */
@@ -319,12 +356,13 @@ static void wait_for_client(struct request *request, struct lead_thread *thread)
     struct lead_gate gate;
     lead_gate_init(&gate);
     if (lead_leads(&world.lead, thread) && model_part(NULL))
-        lead_pass(&world.lead, thread);
+        pass(thread);
     request->wants = true;
     request->waiter = &gate;
     while (!request->here && !world.lead.ended)
         lead_wait(&world.lead, &gate);
     request->waiter = NULL;
+    lead_gate_release(&gate);
 }
 
 static void application(struct request *request, struct lead_thread *thread)
@@ -350,11 +388,12 @@ static void call(struct request *request, struct lead_thread *thread)
     explore_check(leads == here()->touches, "the leader is not who uses the loop");
     here()->touches = false;
     here()->in_call = true;
-    if (request->kind == CALL_PARTED && leads && model_part(NULL))
-        lead_pass(&world.lead, thread);
+    if (request->kind == CALL_PARTED && model_part(NULL))
+        pass(thread);
     lead_call_begin(&world.lead, thread);
     application(request, thread);
     leads = lead_call_end(&world.lead, thread);
+    marked[leads ? MARK_IN_PLACE : MARK_ALONE] = true;
     here()->in_call = false;
     *request = (struct request){.state = REQUEST_ANSWERED};
     if (leads)
@@ -368,6 +407,7 @@ static void call(struct request *request, struct lead_thread *thread)
 static void leave_to_others(unsigned number)
 {
     bool has_idle = lead_has_idle(&world.lead);
+    marked[MARK_QUEUED] = true;
     world.requests[number].state = REQUEST_READY;
     world.ready[world.ready_count++] = (uint8_t)number;
     explore_check(lead_call_in(&world.lead) == has_idle, "an idle thread is not called in");
@@ -466,13 +506,17 @@ static bool model_work(void *context, struct lead_thread *thread)
 static bool model_spawn(void *context)
 {
     enter();
-    explore_check(!world.spawn_failed, "a thread is asked for after that failed");
+    explore_check(!world.spawn_failed || world.start_failures > 0,
+                  "a thread is asked for after that failed");
     release_lock();
     bool failed = bounds.spawn_fails && choose(2) == 1;
     unsigned number = 1;
     while (number <= bounds.threads && world.threads[number].born)
         number++;
-    explore_check(failed || number <= bounds.threads, "more threads than there may be");
+    if (number > bounds.threads) {
+        explore_check(world.start_failures > 0, "more threads than there may be");
+        failed = true;
+    }
     if (!failed) {
         world.threads[number].born = true;
         world.threads[number].op = OP_LOCK;
@@ -512,6 +556,7 @@ static void keeper_life(void)
     unsigned left = lead_join(&world.lead, 1);
     explore_check(left == stuck_count(), "lead_join does not return how many are left");
     lead_release(&world.lead);
+    explore_check(world.gates == stuck_count(), "a gate is not released");
 }
 
 void model_thread(unsigned number)
@@ -520,8 +565,9 @@ void model_thread(unsigned number)
     if (number == KEEPER) {
         keeper_life();
     } else {
-        explore_check(lead_follow(&world.lead) == 0, "lead_follow failed");
-        explore_check(world.lead.ended, "lead_follow returned before the end");
+        int result = lead_follow(&world.lead);
+        explore_check(result == 0 || world.start_failures > 0, "lead_follow failed");
+        explore_check(result < 0 || world.lead.ended, "lead_follow returned before the end");
     }
     release_lock();
     wait_for(OP_DONE);
@@ -695,11 +741,21 @@ void model_surroundings(unsigned outcome)
     }
 }
 
-/* Is every request answered that can be? Not those that never are, and none while all threads that
- * there may be are in such calls. */
+/* Is there no thread that could answer, and will there be none? */
+static bool is_all_stuck(void)
+{
+    for (unsigned i = KEEPER + 1; i < EXPLORE_THREADS; i++) {
+        const struct thread *thread = &world.threads[i];
+        if (thread->born && thread->op != OP_STUCK && thread->op != OP_DONE)
+            return false;
+    }
+    return world.lead.threads == world.lead.most || world.start_failures > 0;
+}
+
+/* Is every request answered that can be? */
 static bool is_answered(void)
 {
-    bool all_stuck = stuck_count() == world.lead.most;
+    bool all_stuck = is_all_stuck();
     for (unsigned i = 0; i < world.sent; i++)
         if (world.requests[i].state != REQUEST_ANSWERED && !is_stuck(&world.requests[i]) &&
             !all_stuck)

@@ -24,6 +24,7 @@ struct lead_bounds {
     unsigned kinds;         /* of calls, a set of CALL() */
     unsigned forever;       /* how many calls may be CALL_FOREVER */
     unsigned part_failures; /* how often ops.part may fail */
+    unsigned start_failures; /* how often lead_follow may fail at its beginning */
     bool spawn_fails;       /* ops.spawn may fail, also the first time */
     unsigned signals;       /* that may end a wait of the keeper */
     bool stop;              /* worker_stop may be called */
@@ -34,5 +35,8 @@ struct lead_bounds {
 
 /* What the model takes from now on; it begins with explore(). */
 void lead_model_set(const struct lead_bounds *bounds);
+
+/* Something that should have happened in some state explored so far and has not, or NULL. */
+const char *lead_model_unseen(void);
 
 #endif

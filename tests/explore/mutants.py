@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 FLAGS = ["-std=gnu11", "-Og", "-w", "-D_GNU_SOURCE", "-U_FORTIFY_SOURCE"]
 EXPLORER = ["explore.c", "lead_model.c", "lead.c"]
-PATIENCE_S = 120
+PATIENCE_S = 60
 
 # (function, what was done): why it changes nothing that the explorer holds lead.c to.
 EQUIVALENT: dict[tuple[str, str], str] = {}
