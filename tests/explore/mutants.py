@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Would the explorer see it? Each statement of src/server/lead.c is left out, each condition made
 always true or always false, each part of one without effect, each constant answer turned round; of
 every such copy the explorer must say that it is wrong. Those that are right all the same are in
@@ -141,8 +142,9 @@ def verdict(mutant: Mutant, folder: pathlib.Path, command: list[str]) -> str:
         return "UNDECIDED: too many states"
     if done.returncode < 0:
         return f"ended by signal {-done.returncode}"
-    wrong = [line for line in done.stdout.splitlines() if line.endswith(":")]
-    return wrong[0].rstrip(":") if done.returncode else ""
+    lines = done.stdout.splitlines() or ["no word"]
+    wrong = [line for line in lines if line.endswith(":")]
+    return (wrong or lines[-1:])[0].rstrip(":") if done.returncode else ""
 
 
 def main() -> int:
