@@ -80,9 +80,13 @@ static void worker_init_clock(struct worker *worker)
 static void worker_lead_turn(void *context, struct lead_thread *thread)
 {
     struct worker *worker = context;
-    int result = worker_turn(worker, thread);
-    if (result == 0 && !(worker_leads(worker, thread) && worker_is_done(worker)))
-        return;
+    int result = 0;
+    /* Before the wait: the stop may have woken another leader, who lost the lead since. */
+    if (!worker_is_done(worker)) {
+        result = worker_turn(worker, thread);
+        if (result == 0)
+            return;
+    }
     worker->result = result;
     lead_end(&worker->lead);
 }
@@ -101,6 +105,7 @@ static void worker_lead_interrupted(void *context)
         return;
     worker->result = -ECANCELED;
     lead_end(&worker->lead);
+    wakeup_signal(worker->wakeup.watch.fd); /* the leader, who waits for events */
 }
 
 /* lead_ops.spawn */
