@@ -75,7 +75,8 @@ static void *grown(void *block, size_t size)
     return result;
 }
 
-/* --------------------------------------------------------------------------------------- threads */
+/* --------------------------------------------------------------------------------------- threads
+ */
 
 unsigned explore_thread(void)
 {
@@ -88,8 +89,8 @@ _Noreturn void explore_fail(const char *text)
     _longjmp(on_violation, 1);
 }
 
-/* What earlier calls left below the caller's frame gets into gaps of the next frames, and would make
- * equal states differ. */
+/* What earlier calls left below the caller's frame gets into gaps of the next frames, and would
+ * make equal states differ. */
 __attribute__((noinline)) void explore_scrub(void)
 {
     volatile uint64_t *word = (volatile uint64_t *)__builtin_frame_address(0);
@@ -195,7 +196,8 @@ static bool move_make(const struct explore_move *move)
     return true;
 }
 
-/* ---------------------------------------------------------------------------------------- states */
+/* ---------------------------------------------------------------------------------------- states
+ */
 
 static size_t copy_part(unsigned char *to, const void *from, size_t len)
 {

@@ -62,7 +62,8 @@ int explore(uint64_t most, struct explore_result *result);
 /* Called by a thread: let others go on; returns the outcome of the move that resumes it. */
 unsigned explore_yield(void);
 
-/* Clear what lies below the stack's live part. It changes nothing but how many states look alike. */
+/* Clear what lies below the stack's live part. It changes nothing but how many states look alike.
+ */
 void explore_scrub(void);
 
 /* The thread that runs; EXPLORE_THREADS: the surroundings. */

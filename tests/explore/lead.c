@@ -11,22 +11,52 @@
 static const struct lead_bounds all[] = {
     {.name = "calls-1", .threads = 1, .requests = 2, .kinds = CALL_ANY, .forever = 1},
     {.name = "calls-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 2},
-    {.name = "part", .threads = 2, .requests = 2, .kinds = CALL_ANY & ~CALL(QUICK), .forever = 1,
+    {.name = "part",
+     .threads = 2,
+     .requests = 2,
+     .kinds = CALL_ANY & ~CALL(QUICK),
+     .forever = 1,
      .part_failures = 1},
-    {.name = "spawn", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1,
-     .spawn_fails = true, .start_failures = 1},
+    {.name = "spawn",
+     .threads = 2,
+     .requests = 1,
+     .kinds = CALL_ANY,
+     .forever = 1,
+     .spawn_fails = true,
+     .start_failures = 1,
+     .end = true},
     {.name = "signal", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .signals = 1},
     {.name = "stop", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .stop = true},
     {.name = "end", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .end = true},
     {.name = "calls-3", .threads = 3, .requests = 2, .kinds = CALL_ANY, .forever = 1, .slow = true},
-    {.name = "stop-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 1, .stop = true,
+    {.name = "stop-2",
+     .threads = 2,
+     .requests = 2,
+     .kinds = CALL_ANY,
+     .forever = 1,
+     .stop = true,
      .slow = true},
-    {.name = "end-2", .threads = 2, .requests = 2, .kinds = CALL_ANY, .forever = 1, .end = true,
+    {.name = "end-2",
+     .threads = 2,
+     .requests = 2,
+     .kinds = CALL_ANY,
+     .forever = 1,
+     .end = true,
      .slow = true},
-    {.name = "calls-1-3", .threads = 1, .requests = 3, .kinds = CALL_ANY, .forever = 1,
+    {.name = "calls-1-3",
+     .threads = 1,
+     .requests = 3,
+     .kinds = CALL_ANY,
+     .forever = 1,
      .slow = true},
-    {.name = "fine", .threads = 2, .requests = 1, .kinds = CALL_ANY, .forever = 1, .stop = true,
-     .fine = true, .slow = true},
+    {.name = "fine",
+     .threads = 2,
+     .requests = 1,
+     .kinds = CALL_ANY,
+     .forever = 1,
+     .stop = true,
+     .fine = true,
+     .slow = true},
 };
 
 int main(int argc, char **argv)
@@ -42,7 +72,9 @@ int main(int argc, char **argv)
         int good = explore(STATES_MAX, &result);
         printf("%s: %llu states, %llu moves, %u deep: %s\n", all[i].name,
                (unsigned long long)result.states, (unsigned long long)result.moves, result.longest,
-               good > 0 ? "good" : good < 0 ? "too many states" : "WRONG");
+               good > 0   ? "good"
+               : good < 0 ? "too many states"
+                          : "WRONG");
         fflush(stdout);
         if (good <= 0)
             return good < 0 ? 2 : 1;

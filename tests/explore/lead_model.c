@@ -39,7 +39,13 @@ struct thread {
     bool in_call;
 };
 
-enum request_state { REQUEST_UNSENT, REQUEST_SENT, REQUEST_READY, REQUEST_CALLED, REQUEST_ANSWERED };
+enum request_state {
+    REQUEST_UNSENT,
+    REQUEST_SENT,
+    REQUEST_READY,
+    REQUEST_CALLED,
+    REQUEST_ANSWERED
+};
 
 struct request {
     enum request_state state;
@@ -75,9 +81,13 @@ static struct {
     bool stop_asked;
     bool stopping;
     bool joining;
+    bool ticked;                 /* the keeper's last wait ended so */
+    bool signal_owed;            /* one has ended a wait, and nobody was told */
+    struct lead_thread *refused; /* ops.part failed for the keeper: who led goes on */
     unsigned start_failures;
     unsigned gates; /* initialised and not released */
-    /* The keeper's last look: at which call of whom, and had neither changed since the one before? */
+    /* The keeper's last look: at which call of whom, and had neither changed since the one before?
+     */
     uint32_t looked_call;
     unsigned looked_thread;
     bool looked_idle;
@@ -181,6 +191,9 @@ static void forget_look(void)
     world.looked_call = 0;
     world.looked_thread = 0;
     world.looked_idle = world.looked_cpu = false;
+    explore_check(!world.refused || world.refused == world.lead.leader,
+                  "the lead is taken although that cannot be done");
+    world.refused = NULL;
 }
 
 static void *model_unlock(void *context)
@@ -197,7 +210,8 @@ static void model_lock(void *context, void *token)
     take_lock();
 }
 
-/* ------------------------------------------------------------------------- the system, for lead.c */
+/* ------------------------------------------------------------------------- the system, for lead.c
+ */
 
 void explore_before_load(void)
 {
@@ -247,8 +261,12 @@ enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
     enum lead_woken woken = (enum lead_woken)wait_for(OP_GATE);
     if (woken == LEAD_WOKEN)
         gate->opened--;
-    if (woken == LEAD_INTERRUPTED)
+    if (woken == LEAD_INTERRUPTED) {
         thread->interrupted = false;
+        world.signal_owed = !world.joining;
+    }
+    if (explore_thread() == KEEPER)
+        world.ticked = woken == LEAD_TIMED_OUT;
     thread->gate = NULL;
     thread->timed = false;
     return woken;
@@ -275,6 +293,7 @@ int lead_cpu_clock_here(lead_cpu_clock *clock)
 uint64_t lead_cpu_ns(lead_cpu_clock clock)
 {
     unsigned number = (unsigned)clock;
+    explore_check(world.ticked, "the leader is looked at before its time");
     here()->count = number;
     bool ran = wait_for(OP_CPU) != 0;
     here()->count = 0;
@@ -340,6 +359,8 @@ static bool model_part(void *context)
     if (world.part_failures >= bounds.part_failures || choose(2) == 0)
         return true;
     world.part_failures++;
+    if (explore_thread() == KEEPER)
+        world.refused = world.lead.leader;
     return false;
 }
 
@@ -506,6 +527,7 @@ static bool model_work(void *context, struct lead_thread *thread)
 static bool model_spawn(void *context)
 {
     enter();
+    explore_check(lead_is_kept(&world.lead), "a thread is asked for where one leads");
     explore_check(!world.spawn_failed || world.start_failures > 0,
                   "a thread is asked for after that failed");
     release_lock();
@@ -530,6 +552,7 @@ static bool model_spawn(void *context)
 static void model_interrupted(void *context)
 {
     enter();
+    world.signal_owed = false;
     if (choose(2) == 0)
         return;
     lead_end(&world.lead);
@@ -713,7 +736,8 @@ unsigned model_moves(struct explore_move moves[EXPLORE_MOVES_MAX])
         add_thread(&all, i);
     add_surroundings(&all);
     /* The time that lead_join is given is long. */
-    if (all.count == 0 && world.joining && world.threads[KEEPER].op == OP_GATE)
+    if (all.count == 0 && world.joining && world.threads[KEEPER].op == OP_GATE &&
+        world.threads[KEEPER].timed && stuck_count() > 0)
         add(&all, KEEPER, LEAD_TIMED_OUT, PROGRESS_ANY);
     return all.count;
 }
@@ -781,7 +805,8 @@ unsigned model_aims(void)
     bool somebody_waits = false;
     for (unsigned i = 0; i < EXPLORE_THREADS; i++)
         somebody_waits |= world.threads[i].op == OP_LOOP;
-    if (!somebody_waits || world.event_count > 0 || world.stop_asked || !is_answered())
+    if (!somebody_waits || world.event_count > 0 || world.stop_asked || world.signal_owed ||
+        !is_answered())
         return 0;
     bool calm = keeper->op == OP_LOOP || (keeper->op == OP_GATE && !keeper->timed);
     return calm ? PROGRESS_ANY : PROGRESS_ANSWER;
@@ -793,10 +818,9 @@ void model_describe(char *text, size_t size, const struct explore_move *move)
 {
     static const char *const kinds[CALL_KINDS] = {"quick", "slow", "for ever", "parted", "waiting"};
     static const char *const ops[] = {
-        [OP_LOCK] = "takes the lock",      [OP_GATE] = "gate",
-        [OP_LOOP] = "has events",          [OP_POINT] = "goes on",
-        [OP_CPU] = "looks at the clock",
-        [OP_CHOICE] = "choice",
+        [OP_LOCK] = "takes the lock",    [OP_GATE] = "gate",
+        [OP_LOOP] = "has events",        [OP_POINT] = "goes on",
+        [OP_CPU] = "looks at the clock", [OP_CHOICE] = "choice",
     };
     static const char *const woken[] = {"is woken", "ticks", "is interrupted"};
     const struct thread *thread = &world.threads[move->thread % EXPLORE_THREADS];
@@ -809,7 +833,8 @@ void model_describe(char *text, size_t size, const struct explore_move *move)
     else if (move->outcome < COMES_SIGNAL)
         snprintf(text, size, "the body of request %u comes", move->outcome - COMES_BODY);
     else
-        snprintf(text, size, "%s", move->outcome == COMES_SIGNAL ? "a signal for the keeper"
-                                   : move->outcome == COMES_STOP ? "worker_stop"
-                                                                 : "lead_end");
+        snprintf(text, size, "%s",
+                 move->outcome == COMES_SIGNAL ? "a signal for the keeper"
+                 : move->outcome == COMES_STOP ? "worker_stop"
+                                               : "lead_end");
 }

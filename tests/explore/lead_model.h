@@ -19,18 +19,18 @@ enum call_kind {
 
 struct lead_bounds {
     const char *name;
-    unsigned threads;       /* besides the keeper, 1..3 */
-    unsigned requests;      /* 0..4 */
-    unsigned kinds;         /* of calls, a set of CALL() */
-    unsigned forever;       /* how many calls may be CALL_FOREVER */
-    unsigned part_failures; /* how often ops.part may fail */
+    unsigned threads;        /* besides the keeper, 1..3 */
+    unsigned requests;       /* 0..4 */
+    unsigned kinds;          /* of calls, a set of CALL() */
+    unsigned forever;        /* how many calls may be CALL_FOREVER */
+    unsigned part_failures;  /* how often ops.part may fail */
     unsigned start_failures; /* how often lead_follow may fail at its beginning */
-    bool spawn_fails;       /* ops.spawn may fail, also the first time */
-    unsigned signals;       /* that may end a wait of the keeper */
-    bool stop;              /* worker_stop may be called */
-    bool end;               /* lead_end may be called whenever the lock is free */
-    bool fine;              /* also a scheduling point after each release and each wake-up */
-    bool slow;              /* only with the argument `all` */
+    bool spawn_fails;        /* ops.spawn may fail, also the first time */
+    unsigned signals;        /* that may end a wait of the keeper */
+    bool stop;               /* worker_stop may be called */
+    bool end;                /* lead_end may be called whenever the lock is free */
+    bool fine;               /* also a scheduling point after each release and each wake-up */
+    bool slow;               /* only with the argument `all` */
 };
 
 /* What the model takes from now on; it begins with explore(). */
