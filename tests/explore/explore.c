@@ -154,13 +154,14 @@ static void thread_resume(unsigned number)
 
 /* A move that does not end is a violation, too. */
 static volatile uint64_t moves_made;
+static volatile bool moving;
 
 static void on_alarm(int number)
 {
     static const char text[] = "a thread spins:\n";
     static uint64_t before;
     (void)number;
-    if (moves_made == before && running != EXPLORE_THREADS) {
+    if (moves_made == before && moving) {
         if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
             _exit(1);
         _exit(1);
@@ -185,14 +186,17 @@ static bool move_make(const struct explore_move *move)
     violation = NULL;
     if (_setjmp(on_violation)) {
         running = EXPLORE_THREADS;
+        moving = false;
         return false;
     }
     outcome_now = move->outcome;
     moves_made++;
+    moving = true;
     if (move->thread == EXPLORE_THREADS)
         model_surroundings(move->outcome);
     else
         thread_resume(move->thread);
+    moving = false;
     return true;
 }
 

@@ -12,8 +12,9 @@
 #define NOBODY       EXPLORE_THREADS /* and the surroundings */
 #define REQUESTS_MAX 4
 #define EVENTS_MAX   16
-#define OPENED_MAX   16   /* more than what can ask for it */
-#define STEPS_MAX    2000 /* of one thread between two scheduling points; more: it spins */
+#define OPENED_MAX   16         /* more than what can ask for it */
+#define IS_THERE     0x6761746f /* of a gate, not likely in what is not initialised */
+#define STEPS_MAX    2000       /* of one thread between two scheduling points; more: it spins */
 
 /* What a thread waits for. */
 enum op {
@@ -241,13 +242,14 @@ void explore_after_store(void)
 int lead_gate_init(struct lead_gate *gate)
 {
     gate->opened = 0;
+    gate->is_there = IS_THERE;
     world.gates++;
     return 0;
 }
 
 void lead_gate_release(struct lead_gate *gate)
 {
-    gate->opened = UINT32_MAX / 2;
+    gate->is_there = 0;
     world.gates--;
 }
 
@@ -255,6 +257,7 @@ enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
 {
     struct thread *thread = here();
     explore_check(world.holder != explore_thread(), "waits with the lock");
+    explore_check(gate->is_there == IS_THERE, "waits at a gate that is not there");
     explore_check(++steps_taken < STEPS_MAX, "a thread spins");
     thread->gate = gate;
     thread->timed = timeout_ns != LEAD_FOR_EVER;
@@ -274,7 +277,7 @@ enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
 
 void lead_gate_open(struct lead_gate *gate)
 {
-    explore_check(gate->opened < UINT32_MAX / 2, "a gate is opened that was released");
+    explore_check(gate->is_there == IS_THERE, "a gate is opened that is not there");
     explore_check(++gate->opened < OPENED_MAX, "a gate is opened again and again");
     if (bounds.fine && explore_thread() != NOBODY)
         wait_for(OP_POINT);

@@ -7,6 +7,7 @@
 
 struct lead_gate {
     unsigned opened;
+    unsigned is_there;
 };
 
 enum lead_woken { LEAD_WOKEN, LEAD_TIMED_OUT, LEAD_INTERRUPTED };
