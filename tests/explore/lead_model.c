@@ -82,7 +82,9 @@ static struct {
     bool stop_asked;
     bool stopping;
     bool joining;
-    bool ticked;                 /* the keeper's last wait ended so */
+    bool ticked;    /* the keeper's last wait ended so */
+    unsigned quiet; /* so many ticks of one look, and no call began or ended */
+    uint32_t quiet_call;
     bool signal_owed;            /* one has ended a wait, and nobody was told */
     struct lead_thread *refused; /* ops.part failed for the keeper: who led goes on */
     unsigned start_failures;
@@ -195,6 +197,7 @@ static void forget_look(void)
     explore_check(!world.refused || world.refused == world.lead.leader,
                   "the lead is taken although that cannot be done");
     world.refused = NULL;
+    world.quiet = world.quiet_call = 0;
 }
 
 static void *model_unlock(void *context)
@@ -268,8 +271,14 @@ enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
         thread->interrupted = false;
         world.signal_owed = !world.joining;
     }
-    if (explore_thread() == KEEPER)
+    if (explore_thread() == KEEPER) {
         world.ticked = woken == LEAD_TIMED_OUT;
+        world.quiet = !(world.lead.call & 1) && world.lead.call == world.quiet_call && world.ticked
+                          ? world.quiet + 1
+                          : 0;
+        world.quiet_call = world.lead.call;
+        explore_check(world.quiet <= LEAD_QUIET_TICKS + 1, "the keeper looks where no call is");
+    }
     thread->gate = NULL;
     thread->timed = false;
     return woken;
