@@ -580,6 +580,14 @@ int exchange_flush(struct exchange *exchange)
     return exchange->connection ? connection_flush(exchange->connection) : -EPIPE;
 }
 
+int exchange_own_files(struct exchange *exchange)
+{
+    if (!exchange->connection)
+        return -EPIPE;
+    struct output *output = exchange->connection->output;
+    return output ? output_own_files(output) : 0;
+}
+
 int exchange_flush_soon(struct exchange *exchange)
 {
     struct connection *connection = exchange->connection;

@@ -122,6 +122,10 @@ int exchange_send_file(struct exchange *exchange, int fd, off_t offset, uint64_t
 /* Give the kernel what it takes now. Returns 0, also when something is left; -EPIPE. */
 int exchange_flush(struct exchange *exchange);
 
+/* Let the files that are queued stay open whatever happens to the descriptors given. Returns 0,
+ * -EPIPE, -errno (EMFILE). */
+int exchange_own_files(struct exchange *exchange);
+
 /* Let what is queued leave with the other replies of this turn, or now, where nobody else could see
  * to that while the handler goes on. Returns 0, also when something is left; -EPIPE. */
 int exchange_flush_soon(struct exchange *exchange);

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 
-/* Ticks without a call after which the keeper sleeps until there is one. */
+/* Ticks without a call after which the keeper sleeps until there is one (a test has fewer). */
+#ifndef LEAD_QUIET_TICKS
 #define LEAD_QUIET_TICKS 50
+#endif
 
 /* What the keeper saw at its last tick. */
 struct lead_sight {

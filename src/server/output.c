@@ -1,6 +1,7 @@
 #include "server/output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -129,6 +130,27 @@ int output_file(struct output *output, int fd, off_t offset, uint64_t len, struc
         (struct part){.kind = PART_FILE, .fd = fd, .len = len, .offset = offset, .lender = lender};
     output->end++;
     output->pending += len;
+    return 0;
+}
+
+static void close_lent_file(void *object)
+{
+    close((int)(intptr_t)object);
+}
+
+int output_own_files(struct output *output)
+{
+    for (size_t i = output->first; i < output->end; i++) {
+        struct part *part = &output->parts[i];
+        if (part->kind != PART_FILE || part->lender.release == close_lent_file)
+            continue;
+        int fd = fcntl(part->fd, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+            return -errno;
+        part_release(part);
+        part->fd = fd;
+        part->lender = (struct lender){close_lent_file, (void *)(intptr_t)fd};
+    }
     return 0;
 }
 

@@ -64,6 +64,10 @@ int output_copy(struct output *output, struct slice data);
 int output_lend(struct output *output, struct slice data, struct lender lender);
 int output_file(struct output *output, int fd, off_t offset, uint64_t len, struct lender lender);
 
+/* Let the files that are pending stay open whatever their owners do: their descriptors are
+ * duplicated. Returns 0 or -errno (EMFILE): then some are still the owners'. */
+int output_own_files(struct output *output);
+
 /* Send until nothing is pending or the stream takes no more. Returns the bytes sent (maybe 0), or
  * -errno of the stream; -EIO when a file ended before its range did. */
 ssize_t output_send(struct output *output, struct stream *stream);

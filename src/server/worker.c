@@ -81,9 +81,13 @@ static void worker_init_clock(struct worker *worker)
 static void worker_lead_turn(void *context, struct lead_thread *thread)
 {
     struct worker *worker = context;
-    int result = worker_turn(worker, thread);
-    if (result == 0 && !(worker_leads(worker, thread) && worker_is_done(worker)))
-        return;
+    int result = 0;
+    /* Before the wait: the stop may have woken another leader, who lost the lead since. */
+    if (!worker_is_done(worker)) {
+        result = worker_turn(worker, thread);
+        if (result == 0)
+            return;
+    }
     worker->result = result;
     lead_end(&worker->lead);
 }
@@ -102,6 +106,7 @@ static void worker_lead_interrupted(void *context)
         return;
     worker->result = -ECANCELED;
     lead_end(&worker->lead);
+    wakeup_signal(worker->wakeup.watch.fd); /* the leader, who waits for events */
 }
 
 /* lead_ops.late: replies that were made before do not wait for a call that computes. */
@@ -120,6 +125,10 @@ static bool worker_lead_spawn(void *context)
     snprintf(text, sizeof(text), "cannot start a thread: goes on with %u",
              worker->lead.threads - 1);
     worker_message(worker, text);
+    if (worker->lead.threads == 1) { /* this one: nobody would ever answer */
+        worker->result = -EAGAIN;
+        lead_end(&worker->lead);
+    }
     return false;
 }
 

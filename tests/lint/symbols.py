@@ -50,7 +50,10 @@ RULES = [
             "trace/recording.c": ("open openat close", "the recording is a file that it maps"),
             "trace/reader.c": ("open openat close pread", "reads the recording, a file"),
             "server/spool.c": ("open mkostemp close pread pwrite", "a body's temporary file"),
-            "server/output.c": ("pread", "a part of a file that sendfile(2) cannot send"),
+            "server/output.c": (
+                "pread fcntl close",
+                "a part of a file that sendfile(2) cannot send",
+            ),
             "socket/listener.c": ("fcntl", "flags of a descriptor that was handed to us"),
         },
     ),

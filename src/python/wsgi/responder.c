@@ -296,11 +296,18 @@ static bool responder_check_bytes(PyObject *item, const char *from)
     return false;
 }
 
-/* Must the rest of the answer be made by this thread? It has others beside it, and runs the
- * application's code to make it. */
+/* Is it a list or tuple, whose items can be sent, and which can be let go of, by any thread? Not an
+ * object that has a close(), though its iterator may be a list's. */
+static bool responder_is_plain(const struct responder *responder)
+{
+    return PyList_CheckExact(responder->result) || PyTuple_CheckExact(responder->result);
+}
+
+/* Must the rest of the answer be made by this thread? It has others beside it, and the
+ * application's code runs to make it. */
 static bool responder_is_threads_own(const struct responder *responder)
 {
-    return responder->server->threads > 1 && !responder->is_list;
+    return responder->server->threads > 1 && !responder_is_plain(responder);
 }
 
 /* Give the kernel what there is. A thread of many goes on while the loop sends what is left. */
@@ -365,7 +372,8 @@ static enum step responder_step(struct responder *responder)
     if (exchange_is_bodiless(responder->exchange) && step == STEP_AGAIN)
         step = STEP_DONE; /* nobody gets the rest */
     else if (step == STEP_AGAIN &&
-             (!responder->is_list || exchange_pending(responder->exchange) > PENDING_MAX))
+             (!responder->is_list ||
+              (left > 0 && exchange_pending(responder->exchange) > PENDING_MAX)))
         step = responder_flush(responder);
 done:
     Py_DECREF(item);
@@ -437,6 +445,20 @@ static void responder_pump(struct responder *responder)
         exchange_yield(responder->exchange);
 }
 
+/* The loop sends the rest of a file, while this thread, whose close() it is, goes on; where there
+ * is no descriptor for that, it waits. */
+static enum step responder_leave_file(struct responder *responder)
+{
+    struct exchange *exchange = responder->exchange;
+    int result = exchange_own_files(exchange);
+    if (result < 0)
+        result = worker_wait(responder->server->worker, exchange, WORKER_WAIT_DRAINED);
+    if (result == 0)
+        return STEP_DONE;
+    server_raise_wait(responder->server, result);
+    return STEP_FAILED;
+}
+
 /* A file_wrapper over a regular file: sendfile(2). Returns STEP_AGAIN when it is no such file. */
 static enum step responder_send_file(struct responder *responder)
 {
@@ -455,7 +477,9 @@ static enum step responder_send_file(struct responder *responder)
     responder->is_file = true;
     if (exchange_flush(exchange) < 0)
         return responder_lost(-EPIPE);
-    return exchange_pending(exchange) > 0 ? STEP_WAIT : STEP_DONE;
+    if (exchange_pending(exchange) == 0)
+        return STEP_DONE;
+    return responder_is_threads_own(responder) ? responder_leave_file(responder) : STEP_WAIT;
 }
 
 /* The whole body is one bytes object in a list or tuple: head and body leave in one call. */

@@ -1,0 +1,29 @@
+/* Found before src/server/lead_system.h: the same functions, of threads that the explorer
+ * schedules. Their meaning is said there. */
+#ifndef ZOLAL_SERVER_LEAD_SYSTEM_H
+#define ZOLAL_SERVER_LEAD_SYSTEM_H
+
+#include <stdint.h>
+
+struct lead_gate {
+    unsigned opened;
+    unsigned is_there;
+};
+
+enum lead_woken { LEAD_WOKEN, LEAD_TIMED_OUT, LEAD_INTERRUPTED };
+
+typedef int lead_cpu_clock; /* the thread's number */
+
+#define LEAD_FOR_EVER UINT64_MAX
+
+/* So that the keeper's way into its long sleep is not 50 times as long. */
+#define LEAD_QUIET_TICKS 2
+
+int lead_gate_init(struct lead_gate *gate);
+void lead_gate_release(struct lead_gate *gate);
+enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns);
+void lead_gate_open(struct lead_gate *gate);
+int lead_cpu_clock_here(lead_cpu_clock *clock);
+uint64_t lead_cpu_ns(lead_cpu_clock clock);
+
+#endif
