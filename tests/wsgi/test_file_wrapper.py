@@ -162,8 +162,8 @@ def test_text_is_no_file(client):
 
 
 def test_a_large_file_to_a_slow_reader(server):
-    """It is sent as long as that takes, and others are served meanwhile. Where there are threads the
-    one that called the application closes the file, and the loop sends on."""
+    """It is sent as long as that takes, and others are served meanwhile. Where there are threads,
+    the one that called the application closes the file, and the loop sends on."""
     with Client(server.address, receive_buffer=10_000) as client, Client(server.address) as beside:
         log(beside)
         client.send(request("/sparse"))
