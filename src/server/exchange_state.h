@@ -47,6 +47,7 @@ struct exchange {
     int body_error;                 /* -errno, as exchange_read returns it */
     enum http_refusal body_refusal; /* what the client is to be told of it */
 
+    uint32_t history_key;       /* of its path, which may be gone in later calls */
     struct lead_thread *thread; /* whose call it is; NULL where there is only one */
     struct lead_gate *waiter;   /* somebody waits there for the client, in worker_wait */
     bool has_waited;            /* for its client, in the call that runs */

@@ -132,7 +132,7 @@ static void worker_call_begin(struct worker *worker, struct lead_thread *thread,
                               const struct exchange *exchange, struct call_sight *sight)
 {
     bool leads = lead_leads(&worker->lead, thread);
-    sight->key = history_key(exchange->head.path);
+    sight->key = exchange->history_key;
     sight->apart = false;
     if (leads)
         worker->leaders_call = sight;
@@ -251,13 +251,14 @@ static enum connection_next worker_queue(struct worker *worker, struct connectio
 static bool worker_hands_over(struct worker *worker, const struct exchange *exchange)
 {
     return worker_is_threaded(worker) && lead_has_idle(&worker->lead) &&
-           history_blocks(&worker->history, history_key(exchange->head.path));
+           history_blocks(&worker->history, exchange->history_key);
 }
 
 enum connection_next worker_handle(struct worker *worker, struct connection *connection)
 {
     if (worker->forgotten)
         return CONNECTION_WAIT; /* its parent serves it */
+    connection->exchange->history_key = history_key(connection->exchange->head.path);
     if (!worker_may_call(worker) || worker_hands_over(worker, connection->exchange))
         return worker_queue(worker, connection);
     worker_flush_before_call(worker);
