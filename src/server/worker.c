@@ -1,10 +1,8 @@
 #include "server/worker.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "base/memory.h"
 #include "event_loop/signals.h"
@@ -14,8 +12,6 @@
 #include "server/fork.h"
 #include "server/output.h"
 #include "server/worker_state.h"
-#include "socket/kernel.h"
-#include "socket/listener.h"
 #include "trace/recorder.h"
 
 #define ACCEPT_PAUSE_MS 500
