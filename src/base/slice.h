@@ -32,7 +32,13 @@ static inline bool slice_equal(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
-/* The same with A-Z equal to a-z and no other letter, whatever the locale (RFC 9110 5.1). */
-bool slice_equal_ignoring_case(struct slice a, struct slice b);
+/* Are `len` bytes the same, with A-Z equal to a-z and no other letter, whatever the locale (RFC
+ * 9110 5.1)? */
+bool bytes_equal_ignoring_case(const char *a, const char *b, size_t len);
+
+static inline bool slice_equal_ignoring_case(struct slice a, struct slice b)
+{
+    return a.len == b.len && bytes_equal_ignoring_case(a.data, b.data, a.len);
+}
 
 #endif

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "http/field_memo.h"
 #include "http/request_message.h"
 #include "http/scan.h"
 #include "http/target.h"
@@ -216,6 +217,7 @@ static int take_request_line(struct request_head *head, struct cursor *cursor)
         return result;
     head->method = method_of(head->method_text);
     head->field_count = 0;
+    head->block = 0;
     return read_target(head);
 }
 
@@ -304,6 +306,38 @@ static int take_line(struct request_head *head, struct request_head_progress *pr
     return result;
 }
 
+/* Does what the fields mean depend on them alone? */
+static bool may_recall(const struct request_head *head)
+{
+    return head->memo && head->minor == 1 && head->form != HTTP_ABSOLUTE_FORM;
+}
+
+/* The request line is behind: are the fields known? */
+static bool recall_fields(struct request_head *head, struct request_head_progress *progress,
+                          struct slice bytes, const struct http_head_limits *limits)
+{
+    if (!may_recall(head) || bytes.len > limits->head)
+        return false;
+    size_t line = progress->line;
+    size_t len = field_memo_find(head->memo, slice_of(bytes.data + line, bytes.len - line), head);
+    progress->line += len;
+    return len > 0;
+}
+
+/* The head is whole: what it says is read, and kept for the next one with these fields. */
+static int read_message(struct request_head *head, const struct request_head_progress *progress,
+                        const char *end)
+{
+    if (head->block != 0)
+        return 0; /* recalled */
+    int result = request_message_read(head, progress);
+    if (result == 0 && may_recall(head) && head->framing == HTTP_NO_BODY) {
+        const char *start = head->fields[0].name.data;
+        field_memo_keep(head->memo, slice_of(start, (size_t)(end - start)), head);
+    }
+    return result;
+}
+
 static ssize_t take_lines(struct request_head *head, struct request_head_progress *progress,
                           struct slice bytes, const struct http_head_limits *limits)
 {
@@ -324,6 +358,8 @@ static ssize_t take_lines(struct request_head *head, struct request_head_progres
         }
         progress->line = (size_t)(cursor.at - bytes.data);
         if (result == LINE_LAST)
+            return (ssize_t)progress->line;
+        if (head->field_count == 0 && recall_fields(head, progress, bytes, limits))
             return (ssize_t)progress->line;
     }
 }
@@ -360,7 +396,7 @@ ssize_t request_head_parse(struct request_head *head, struct request_head_progre
     }
     ssize_t result = take_lines(head, progress, bytes, limits);
     if (result > 0) {
-        int message = request_message_read(head, progress);
+        int message = read_message(head, progress, bytes.data + result);
         *progress = (struct request_head_progress){0};
         return message < 0 ? message : result;
     }

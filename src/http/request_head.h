@@ -1,5 +1,6 @@
 /* The head of a request: request line and field lines, RFC 9112 2 to 6. A strict pull parser: it
- * refuses by default, allocates nothing, and keeps slices of the bytes it was given. */
+ * refuses by default, allocates nothing (but for its memo, where it has one), and keeps slices of
+ * the bytes it was given. */
 #ifndef ZOLAL_HTTP_REQUEST_HEAD_H
 #define ZOLAL_HTTP_REQUEST_HEAD_H
 
@@ -10,6 +11,8 @@
 
 #include "base/slice.h"
 #include "http/refusal.h"
+
+struct field_memo;
 
 enum http_method {
     HTTP_METHOD_OTHER = 0,
@@ -66,8 +69,10 @@ struct request_head {
     bool keep_alive;      /* may the connection be used again, as far as the client is concerned? */
     bool expect_continue; /* Expect: 100-continue, of an HTTP/1.1 client with a body (RFC
                              9110 10.1.1) */
+    uint64_t block; /* the number of these fields in `memo`: equal numbers, equal bytes; 0: none */
     size_t field_count;
     struct http_field *fields; /* the caller's array */
+    struct field_memo *memo;   /* the caller's, or NULL */
 };
 
 /* The fields that say how the message is read. */
@@ -93,7 +98,8 @@ struct request_head_progress {
 };
 
 /* Parse `bytes`, which begin where a request begins (empty lines before it are skipped, RFC
- * 9112 2.2). `head->fields` must point to `limits->fields` elements; all else is written here.
+ * 9112 2.2). `head->fields` must point to `limits->fields` elements, `head->memo` to the memo of
+ * these limits or nowhere; all else is written here.
  * Returns > 0: the head is whole and that many bytes long (with any empty lines before it);
  * 0: more bytes are needed; -enum http_refusal: refused, which may be known before the head is
  * whole. Called again with the same bytes and more behind them, the same `head` and the same

@@ -38,15 +38,17 @@ static bool is_hop_by_hop(struct slice name)
     return false;
 }
 
-static enum response_field_problem note_length(struct response_fields *fields, struct slice value)
+enum response_field_problem response_fields_add(struct response_fields *fields,
+                                                const struct response_fields *one)
 {
-    uint64_t length;
-    if (!http_decimal_read(http_trim(value), &length))
-        return RESPONSE_FIELD_BAD_LENGTH;
+    fields->has_date |= one->has_date;
+    fields->has_server |= one->has_server;
+    if (!one->has_content_length)
+        return RESPONSE_FIELD_OK;
     if (fields->has_content_length)
         return RESPONSE_FIELD_SECOND_LENGTH;
     fields->has_content_length = true;
-    fields->content_length = length;
+    fields->content_length = one->content_length;
     return RESPONSE_FIELD_OK;
 }
 
@@ -59,11 +61,14 @@ enum response_field_problem response_field_check(struct response_fields *fields,
         return RESPONSE_FIELD_BAD_VALUE;
     if (is_hop_by_hop(name))
         return RESPONSE_FIELD_HOP_BY_HOP;
-    if (slice_equal_ignoring_case(name, SLICE("content-length")))
-        return note_length(fields, value);
-    fields->has_date |= slice_equal_ignoring_case(name, SLICE("date"));
-    fields->has_server |= slice_equal_ignoring_case(name, SLICE("server"));
-    return RESPONSE_FIELD_OK;
+    struct response_fields one = {
+        .has_content_length = slice_equal_ignoring_case(name, SLICE("content-length")),
+        .has_date = slice_equal_ignoring_case(name, SLICE("date")),
+        .has_server = slice_equal_ignoring_case(name, SLICE("server")),
+    };
+    if (one.has_content_length && !http_decimal_read(http_trim(value), &one.content_length))
+        return RESPONSE_FIELD_BAD_LENGTH;
+    return response_fields_add(fields, &one);
 }
 
 bool http_status_has_no_content(int status)
@@ -166,7 +171,7 @@ size_t field_line_write(char *out, struct slice name, struct slice value)
     if (value.len > 0)
         memcpy(out + name.len + 2, value.data, value.len);
     memcpy(out + name.len + 2 + value.len, "\r\n", 2);
-    return name.len + value.len + 4;
+    return name.len + value.len + FIELD_LINE_EXTRA;
 }
 
 size_t http_decimal_write(char *out, uint64_t number)

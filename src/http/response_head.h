@@ -32,6 +32,11 @@ struct response_fields {
 enum response_field_problem response_field_check(struct response_fields *fields, struct slice name,
                                                  struct slice value);
 
+/* Add what one field says, which was checked before: RESPONSE_FIELD_OK, or
+ * RESPONSE_FIELD_SECOND_LENGTH. */
+enum response_field_problem response_fields_add(struct response_fields *fields,
+                                                const struct response_fields *one);
+
 /* Does this status never have content (1xx, 204, 304: RFC 9110 6.4.1)? */
 bool http_status_has_no_content(int status);
 
@@ -43,10 +48,13 @@ const char *http_status_reason(int status);
 #define HTTP_STATUS_LINE_SIZE 16
 size_t status_line_write(char *out, int status, struct slice reason);
 
-/* "Name: value\r\n"; room needed: name.len + value.len + 4. Returns the length written. */
+/* "Name: value\r\n"; room needed: name.len + value.len + FIELD_LINE_EXTRA. Returns the length
+ * written. */
+#define FIELD_LINE_EXTRA 4
 size_t field_line_write(char *out, struct slice name, struct slice value);
 
-/* A number in decimal digits; room: 20. Returns the length written. */
+/* A number in decimal digits; room: HTTP_DECIMAL_SIZE. Returns the length written. */
+#define HTTP_DECIMAL_SIZE 20
 size_t http_decimal_write(char *out, uint64_t number);
 
 #endif

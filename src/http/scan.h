@@ -30,22 +30,6 @@ static inline int http_block_first(http_block block)
     return half[1] ? 8 + __builtin_ctzll(half[1]) / 8 : HTTP_BLOCK;
 }
 
-/* The first byte from `at` on that may not stand in a field value (RFC 9110 5.5), or `end`. */
-static inline const char *http_skip_field_value(const char *at, const char *end)
-{
-    while (end - at >= HTTP_BLOCK) {
-        http_block block = http_block_load(at);
-        http_block bad = (http_block)(((block < ' ') & (block != '\t')) | (block == 0x7f));
-        int first = http_block_first(bad);
-        at += first;
-        if (first < HTTP_BLOCK)
-            return at;
-    }
-    while (at < end && http_is(HTTP_FIELD_VCHAR, *at))
-        at++;
-    return at;
-}
-
 /* The first byte from `at` on that is not of `class`, or `end`. Four bytes a turn: a head takes
  * about a sixth less time than with one. */
 static inline const char *http_skip(enum http_class class, const char *at, const char *end)
@@ -63,6 +47,20 @@ static inline const char *http_skip(enum http_class class, const char *at, const
     while (at < end && http_is(class, *at))
         at++;
     return at;
+}
+
+/* The first byte from `at` on that may not stand in a field value (RFC 9110 5.5), or `end`. */
+static inline const char *http_skip_field_value(const char *at, const char *end)
+{
+    while (end - at >= HTTP_BLOCK) {
+        http_block block = http_block_load(at);
+        http_block bad = (http_block)(((block < ' ') & (block != '\t')) | (block == 0x7f));
+        int first = http_block_first(bad);
+        at += first;
+        if (first < HTTP_BLOCK)
+            return at;
+    }
+    return http_skip(HTTP_FIELD_VCHAR, at, end);
 }
 
 #endif

@@ -370,7 +370,8 @@ static int server_clear(struct server *server)
     Py_CLEAR(server->on_message);
     Py_CLEAR(server->failure);
     Py_CLEAR(server->spawned);
-    Py_CLEAR(server->spare_responder);
+    responder_drop_spare(server);
+    checked_fields_clear(&server->checked_fields);
     environ_cache_clear(&server->environs);
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "python/state.h"
 #include "python/wsgi/environ.h"
+#include "python/wsgi/response_fields.h"
 #include "server/worker.h"
 
 struct responder;
@@ -15,6 +16,7 @@ struct server {
     PyObject *on_message;
     struct worker *worker;
     struct environ_cache environs;
+    struct checked_fields checked_fields;
     PyObject *failure;
     unsigned threads;
     PyObject *spawned;         /* a list: the threads that were started */

@@ -20,7 +20,8 @@ static void exchange_reset(struct exchange *exchange)
     exchange->user = NULL;
     exchange->id = 0; /* not begun */
     exchange->progress = (struct request_head_progress){0};
-    exchange->head = (struct request_head){.fields = exchange->connection->worker->fields};
+    exchange->head = (struct request_head){.fields = exchange->connection->worker->fields,
+                                           .memo = &exchange->connection->worker->field_memo};
     exchange->body = (struct slice){0};
     exchange->chunked = (struct chunked_decoder){0};
     exchange->body_to_come = exchange->body_arrived = 0;
@@ -371,22 +372,34 @@ ssize_t exchange_read(struct exchange *exchange, void *data, size_t len)
     return exchange->body_state == BODY_FAILED ? exchange->body_error : -EAGAIN;
 }
 
-/* Queue a field line. */
-static int output_field(struct output *output, struct slice name, struct slice value)
+/* Parts of a head are written behind each other into room that was reserved for all of them. */
+static char *write_text(char *out, struct slice text)
 {
-    char *out = output_reserve(output, name.len + value.len + 4);
-    if (!out)
-        return -ENOMEM;
-    return output_commit(output, field_line_write(out, name, value));
+    memcpy(out, text.data, text.len);
+    return out + text.len;
 }
 
-/* How the body is framed, RFC 9112 6.3, and what says so. */
-static int exchange_send_framing(struct exchange *exchange, struct output *output,
-                                 const struct response_fields *facts, int64_t length)
+static size_t field_lines_size(const struct http_field *fields, size_t count)
 {
-    struct connection *connection = exchange->connection;
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += fields[i].name.len + fields[i].value.len + FIELD_LINE_EXTRA;
+    return size;
+}
+
+static char *write_field(char *out, const struct http_field *field)
+{
+    return out + field_line_write(out, field->name, field->value);
+}
+
+#define FRAMING_SIZE     (sizeof("Content-Length: \r\n") + HTTP_DECIMAL_SIZE)
+#define PERSISTENCE_SIZE sizeof("Connection: keep-alive\r\n")
+
+/* How the body is framed, RFC 9112 6.3, and what says so; at most FRAMING_SIZE bytes. */
+static char *exchange_write_framing(struct exchange *exchange, char *out,
+                                    const struct response_fields *facts, int64_t length)
+{
     bool no_content = http_status_has_no_content(exchange->status);
-    int result = 0;
     if (no_content)
         exchange->bodiless = true;
     if (facts->has_content_length) {
@@ -394,60 +407,61 @@ static int exchange_send_framing(struct exchange *exchange, struct output *outpu
     } else if (no_content) {
         exchange->room = 0;
     } else if (length >= 0) {
-        char digits[20];
-        size_t len = http_decimal_write(digits, (uint64_t)length);
         exchange->room = (uint64_t)length;
-        result = output_field(output, SLICE("Content-Length"), slice_of(digits, len));
+        out = write_text(out, SLICE("Content-Length: "));
+        out += http_decimal_write(out, (uint64_t)length);
+        out = write_text(out, SLICE("\r\n"));
     } else if (exchange->head.minor >= 1) {
         exchange->chunked_reply = !exchange->bodiless;
-        result = output_copy(output, SLICE("Transfer-Encoding: chunked\r\n"));
+        out = write_text(out, SLICE("Transfer-Encoding: chunked\r\n"));
     } else if (!exchange->bodiless) {
         exchange->delimited_by_close = true;
-        connection->last = true;
+        exchange->connection->last = true;
     }
-    return result;
+    return out;
 }
 
-/* Will the connection be kept, and must that be said? RFC 9112 9.3. */
-static int exchange_send_persistence(struct exchange *exchange, struct output *output)
+/* Will the connection be kept, and must that be said? RFC 9112 9.3. At most PERSISTENCE_SIZE bytes.
+ */
+static char *exchange_write_persistence(const struct exchange *exchange, char *out)
 {
     struct connection *connection = exchange->connection;
     if (!exchange->head.keep_alive || connection->worker->stopping || connection->peer_ended ||
         exchange->body_state != BODY_WHOLE)
         connection->last = true;
     if (connection->last)
-        return output_copy(output, SLICE("Connection: close\r\n"));
-    if (exchange->head.minor == 0)
-        return output_copy(output, SLICE("Connection: keep-alive\r\n"));
-    return 0;
+        return write_text(out, SLICE("Connection: close\r\n"));
+    return exchange->head.minor == 0 ? write_text(out, SLICE("Connection: keep-alive\r\n")) : out;
 }
 
-/* The lines of the head in their order; the first failure is returned. */
+/* Queue the head. Returns 0 or -ENOMEM. */
 static int exchange_write_head(struct exchange *exchange, struct output *output,
                                struct slice reason, const struct http_field *fields, size_t count,
                                const struct response_fields *facts, int64_t length)
 {
-    struct worker *worker = exchange->connection->worker;
-    char *out = output_reserve(output, HTTP_STATUS_LINE_SIZE + reason.len);
-    if (!out)
+    struct slice server = worker_server_line(exchange->connection->worker);
+    struct slice date = worker_date_line(exchange->connection->worker);
+    size_t room = HTTP_STATUS_LINE_SIZE + reason.len + server.len + date.len + FRAMING_SIZE +
+                  PERSISTENCE_SIZE + 2 + field_lines_size(fields, count);
+    char *head = output_reserve(output, room);
+    if (!head)
         return -ENOMEM;
-    int result = output_commit(output, status_line_write(out, exchange->status, reason));
-    if (result == 0 && !facts->has_server)
-        result = output_copy(output, worker_server_line(worker));
-    if (result == 0 && !facts->has_date)
-        result = output_copy(output, worker_date_line(worker));
-    for (size_t i = 0; i < count && result == 0; i++) {
+    char *out = head + status_line_write(head, exchange->status, reason);
+    if (!facts->has_server)
+        out = write_text(out, server);
+    if (!facts->has_date)
+        out = write_text(out, date);
+    for (size_t i = 0; i < count; i++) {
         /* RFC 9110 8.6: a 204 has no Content-Length, whatever the application says. */
         if (exchange->status == 204 &&
             slice_equal_ignoring_case(fields[i].name, SLICE("Content-Length")))
             continue;
-        result = output_field(output, fields[i].name, fields[i].value);
+        out = write_field(out, &fields[i]);
     }
-    if (result == 0)
-        result = exchange_send_framing(exchange, output, facts, length);
-    if (result == 0)
-        result = exchange_send_persistence(exchange, output);
-    return result == 0 ? output_copy(output, SLICE("\r\n")) : result;
+    out = exchange_write_framing(exchange, out, facts, length);
+    out = exchange_write_persistence(exchange, out);
+    out = write_text(out, SLICE("\r\n"));
+    return output_commit(output, (size_t)(out - head));
 }
 
 /* Without memory an answer cannot be made whole: the connection ends. */
@@ -480,11 +494,17 @@ int exchange_send_early_hints(struct exchange *exchange, const struct http_field
         return -EPIPE;
     if (exchange->head_sent || exchange->over || exchange->head.minor == 0)
         return 0;
+    const struct slice status = SLICE("HTTP/1.1 103 Early Hints\r\n");
     struct output *output = connection_output(exchange->connection);
-    int result = output ? output_copy(output, SLICE("HTTP/1.1 103 Early Hints\r\n")) : -ENOMEM;
-    for (size_t i = 0; i < count && result == 0; i++)
-        result = output_field(output, fields[i].name, fields[i].value);
-    if (result < 0 || output_copy(output, SLICE("\r\n")) < 0)
+    char *head =
+        output ? output_reserve(output, status.len + field_lines_size(fields, count) + 2) : NULL;
+    if (!head)
+        return exchange_out_of_memory(exchange);
+    char *out = write_text(head, status);
+    for (size_t i = 0; i < count; i++)
+        out = write_field(out, &fields[i]);
+    out = write_text(out, SLICE("\r\n"));
+    if (output_commit(output, (size_t)(out - head)) < 0)
         return exchange_out_of_memory(exchange);
     exchange->connection->sent_request = exchange->id;
     return connection_flush(exchange->connection);

@@ -236,6 +236,7 @@ void worker_free(struct worker *worker)
     access_log_release(&worker->access_log);
     wakeup_release(&worker->wakeup);
     loop_release(&worker->loop);
+    field_memo_release(&worker->field_memo);
     memory_free(worker->fields);
     memory_free(worker);
 }

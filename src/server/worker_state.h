@@ -13,6 +13,7 @@
 #include "event_loop/timers.h"
 #include "event_loop/wakeup.h"
 #include "http/date.h"
+#include "http/field_memo.h"
 #include "server/access_log.h"
 #include "server/connection.h"
 #include "server/history.h"
@@ -92,6 +93,7 @@ struct worker {
     size_t server_line_len;
     char date_line[sizeof("Date: \r\n") + HTTP_DATE_LEN];
 
+    struct field_memo field_memo;
     struct http_field *fields; /* limits.request_fields: a head is parsed into them */
     char receive[WORKER_RECEIVE_SIZE];
 };

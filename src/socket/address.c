@@ -194,3 +194,30 @@ uint16_t address_port(const struct address *addr)
         return 0;
     }
 }
+
+/* Behind family and port, which the two families of IP have in the same place. */
+enum { HOST_OFFSET = offsetof(struct sockaddr_in, sin_addr) };
+_Static_assert(offsetof(struct sockaddr_in6, sin6_flowinfo) == HOST_OFFSET, "as in sockaddr_in");
+
+bool address_host_equal(const struct address *a, const struct address *b)
+{
+    if (a->sa.sa_family != b->sa.sa_family || a->len != b->len)
+        return false;
+    if (address_is_unix(a) || a->len < HOST_OFFSET)
+        return address_is_unix(a);
+    return memcmp((const char *)&a->storage + HOST_OFFSET, (const char *)&b->storage + HOST_OFFSET,
+                  a->len - HOST_OFFSET) == 0;
+}
+
+uint32_t address_host_hash(const struct address *addr)
+{
+    uint32_t hash = 0;
+    if (address_is_unix(addr))
+        return 0;
+    for (size_t at = HOST_OFFSET; at + sizeof(uint32_t) <= addr->len; at += sizeof(uint32_t)) {
+        uint32_t word;
+        memcpy(&word, (const char *)&addr->storage + at, sizeof(word));
+        hash = (hash ^ word) * 0x9E3779B1u;
+    }
+    return hash ^ hash >> 16;
+}

@@ -41,6 +41,10 @@ void address_host(const struct address *addr, char text[ADDRESS_TEXT_SIZE]);
 /* The port, 0 for UNIX. */
 uint16_t address_port(const struct address *addr);
 
+/* Do both have the same host, whatever their ports? Equal hosts have equal hashes. */
+bool address_host_equal(const struct address *a, const struct address *b);
+uint32_t address_host_hash(const struct address *addr);
+
 static inline bool address_is_unix(const struct address *addr)
 {
     return addr->sa.sa_family == AF_UNIX;

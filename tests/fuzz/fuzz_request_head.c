@@ -1,7 +1,9 @@
 /* The head of a request: at once or in pieces that move, the verdict is the same; what is kept lies
- * in the bytes and is what it claims to be; what was read, written again, is read the same way. */
+ * in the bytes and is what it claims to be; what was read, written again, is read the same way; so
+ * it is with what the parser remembers, of this head and of all before it. */
 #include "pieces.h"
 
+#include "http/field_memo.h"
 #include "http/request_head.h"
 #include "http/target.h"
 #include "http/token.h"
@@ -132,6 +134,27 @@ static ssize_t parse_in_pieces(struct parser *parser, struct slice bytes, uint32
     }
 }
 
+/* Three times: noted, remembered, recalled. */
+static void check_with_memory(const struct request_head *head, struct slice bytes, ssize_t expected,
+                              const struct http_head_limits *limit)
+{
+    static struct field_memo memos[2];
+    for (int i = 0; i < 3; i++) {
+        struct parser parser;
+        parser_init(&parser);
+        parser.head.memo = &memos[limit - limits];
+        char *copy = copy_of(bytes.data, bytes.len);
+        ssize_t result =
+            request_head_parse(&parser.head, &parser.progress, slice_of(copy, bytes.len), limit);
+        CHECK(result == expected);
+        if (result > 0) {
+            check_head(&parser.head, slice_of(copy, bytes.len));
+            check_same_head(head, &parser.head);
+        }
+        free(copy);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
@@ -147,6 +170,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_head(&once.head, bytes);
         check_written_again(&once.head, (size_t)expected, limit);
     }
+    check_with_memory(&once.head, bytes, expected, limit);
     struct parser pieces;
     char *copy = NULL;
     parser_init(&pieces);

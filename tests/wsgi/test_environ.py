@@ -1,5 +1,6 @@
 """The environ: PEP 3333 "environ Variables", RFC 3875 4.1."""
 
+import concurrent.futures
 import json
 import socket
 
@@ -243,6 +244,44 @@ def test_nothing_is_left_from_the_request_before(client):
     assert second["environ"]["SERVER_NAME"] == "127.0.0.1"
     for key in ("HTTP_X_FIRST", "HTTP_X_STRANGER", "CONTENT_TYPE", "CONTENT_LENGTH"):
         assert key not in second["environ"]
+
+
+def test_the_same_fields_with_everything_else_changing(server):
+    """Clients repeat their fields; what else a request says is its own."""
+    asked = [
+        (("/a",), {}, {"PATH_INFO": "/a", "QUERY_STRING": "", "REQUEST_METHOD": "GET"}),
+        (("/b%2Fc",), {}, {"PATH_INFO": "/b/c"}),
+        (("/a?query",), {}, {"PATH_INFO": "/a", "QUERY_STRING": "query"}),
+        (("*",), {"method": "OPTIONS"}, {"PATH_INFO": "", "REQUEST_METHOD": "OPTIONS"}),
+        (("/a",), {"method": "DELETE"}, {"PATH_INFO": "/a", "REQUEST_METHOD": "DELETE"}),
+        (("http://other/a",), {}, {"PATH_INFO": "/a", "HTTP_HOST": "other"}),
+        (("/d",), {"version": "1.0"}, {"PATH_INFO": "/d", "SERVER_PROTOCOL": "HTTP/1.0"}),
+    ]
+    common = {"HTTP_HOST": "localhost", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+    for number in range(6):
+        with Client(server.address) as one, Client(server.address) as two:
+            for args, keywords, expected in asked[number:] + asked[:number]:
+                for client in (one, two) if "version" not in keywords else (one,):
+                    fields = ("X-Same: same", "Connection: keep-alive")
+                    found = environ(client, *args, *fields, **keywords)
+                    port = str(client.socket.getsockname()[1])
+                    wanted = {**common, "REMOTE_PORT": port, "HTTP_X_SAME": "same", **expected}
+                    assert {key: found[key] for key in wanted} == wanted
+
+
+def test_requests_that_are_served_while_an_environ_is_made(serve):
+    """A garbage collection can run in the middle, and finalizers, and there another request."""
+    server = serve("collecting_app:application")
+
+    def ask_often(number):
+        with Client(server.address) as client:
+            port = client.socket.getsockname()[1]
+            for turn in range(50):
+                path = f"/{number}/{turn}"
+                assert client.get(path).body.decode() == f"{path} {port}"
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask_often, range(8)))
 
 
 def test_many_names_and_values(client):

@@ -148,9 +148,10 @@ def test_date_and_server_once(client):
 
 
 def test_date_and_server_of_the_application(client):
-    response = client.get("/own-date-and-server")
-    assert response.one("Date") == "Tue, 15 Nov 1994 08:12:31 GMT"
-    assert response.one("Server") == "tests/1"
+    for _ in range(3):  # the same strings again
+        response = client.get("/own-date-and-server")
+        assert response.one("Date") == "Tue, 15 Nov 1994 08:12:31 GMT"
+        assert response.one("Server") == "tests/1"
 
 
 def test_fields_are_sent_as_they_are(client):
@@ -206,13 +207,14 @@ def test_a_head_that_may_not_be_sent(server, name):
     before = closes(server, "bad-head")
 
     def action():
-        with Client(server.address) as client:
-            response = client.get(f"/bad-head/{name}")
-            assert response.status == 500
-            assert not response.has("X-Injected")
-            assert b"X-Injected" not in response.body
+        for _ in range(3):  # the same strings again
+            with Client(server.address) as client:
+                response = client.get(f"/bad-head/{name}")
+                assert response.status == 500
+                assert not response.has("X-Injected")
+                assert b"X-Injected" not in response.body
 
-    assert "Traceback" in stderr_of(server, action)
+    assert stderr_of(server, action).count("Traceback") >= 3
     # start_response raised: nothing was returned that could be closed.
     assert closes(server, "bad-head") == before
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "http/response_head.h"
 #include "http/target.h"
 #include "python/wsgi/input.h"
 
@@ -26,17 +27,17 @@ void environ_cache_clear(struct environ_cache *cache)
     PyMem_Free(cache->templates);
     cache->templates = NULL;
     cache->template_count = 0;
-    Py_CLEAR(cache->last_path_bytes_text);
+    Py_CLEAR(cache->last_path);
     header_memo_clear(&cache->memo);
     for (unsigned i = 0; i < ENVIRON_FIELDS; i++) {
         Py_CLEAR(cache->fields[i].key);
         Py_CLEAR(cache->fields[i].value);
         cache->fields[i].len = 0;
     }
-    for (unsigned i = 0; i < ENVIRON_PEERS; i++) {
-        Py_CLEAR(cache->peers[i].host);
-        Py_CLEAR(cache->peers[i].port);
-    }
+    for (unsigned i = 0; i < ENVIRON_HOSTS; i++)
+        Py_CLEAR(cache->hosts[i].text);
+    for (unsigned i = 0; i < ENVIRON_PORTS; i++)
+        Py_CLEAR(cache->ports[i].text);
 }
 
 /* Set and give the reference away; `value` may be NULL: an exception is set. */
@@ -256,55 +257,54 @@ static int environ_add_field(struct environ_cache *cache, struct module_state *s
     return environ_add(state, environ, known->key, known->value);
 }
 
-static int environ_set_peer(struct environ_cache *cache, struct module_state *state,
-                            PyObject *environ, const struct address *addr)
+/* REMOTE_ADDR, borrowed from the cache; NULL with an exception set. */
+static PyObject *environ_host(struct environ_cache *cache, const struct address *addr)
 {
-    unsigned slot = address_port(addr) & (ENVIRON_PEERS - 1);
-    struct environ_peer *peer = &cache->peers[slot];
-    bool known = peer->port && peer->addr.len == addr->len &&
-                 memcmp(&peer->addr.storage, &addr->storage, addr->len) == 0;
-    if (!known) {
-        char host[ADDRESS_TEXT_SIZE];
-        address_host(addr, host);
-        Py_XSETREF(peer->host, PyUnicode_DecodeFSDefault(host));
-        Py_XSETREF(peer->port, address_is_unix(addr)
-                                   ? Py_NewRef(S(EMPTY))
-                                   : PyUnicode_FromFormat("%u", (unsigned)address_port(addr)));
-        peer->addr = *addr;
-        if (!peer->host || !peer->port) {
-            Py_CLEAR(peer->port);
-            return -1;
-        }
-    }
-    if (PyDict_SetItem(environ, S(REMOTE_ADDR), peer->host) < 0)
-        return -1;
-    return PyDict_SetItem(environ, S(REMOTE_PORT), peer->port);
+    struct environ_host *known = &cache->hosts[address_host_hash(addr) & (ENVIRON_HOSTS - 1)];
+    if (known->text && address_host_equal(&known->addr, addr))
+        return known->text;
+    char host[ADDRESS_TEXT_SIZE];
+    address_host(addr, host);
+    Py_XSETREF(known->text, PyUnicode_DecodeFSDefault(host));
+    known->addr = *addr;
+    return known->text;
 }
 
-/* PATH_INFO: the bytes of the path, percent-decoded once, as latin-1 (PEP 3333 "Unicode Issues").
- */
-static int environ_set_path(struct environ_cache *cache, struct module_state *state,
-                            PyObject *environ, struct slice path)
+/* REMOTE_PORT, the same way. */
+static PyObject *environ_port(struct environ_cache *cache, struct module_state *state,
+                              const struct address *addr)
 {
+    uint16_t port = address_port(addr);
+    struct environ_port *known = &cache->ports[port & (ENVIRON_PORTS - 1)];
+    if (address_is_unix(addr))
+        return S(EMPTY);
+    if (known->text && known->port == port)
+        return known->text;
+    char digits[HTTP_DECIMAL_SIZE];
+    Py_XSETREF(known->text, latin1(slice_of(digits, http_decimal_write(digits, port))));
+    known->port = port;
+    return known->text;
+}
+
+/* PATH_INFO, a new reference: the bytes of the path, percent-decoded once, as latin-1 (PEP 3333
+ * "Unicode Issues"); empty for the server as a whole. */
+static PyObject *environ_path(struct environ_cache *cache, struct module_state *state,
+                              const struct request_head *head)
+{
+    struct slice path = head->path;
+    if (head->form == HTTP_ASTERISK_FORM || path.len == 0)
+        return Py_NewRef(S(EMPTY));
     if (!memchr(path.data, '%', path.len)) {
-        PyObject *last = cache->last_path_bytes_text;
-        if (!last || !text_is(last, path)) {
-            last = latin1(path);
-            if (!last)
-                return -1;
-            Py_XSETREF(cache->last_path_bytes_text, last);
-        }
-        return PyDict_SetItem(environ, S(PATH_INFO), last);
+        if (!cache->last_path || !text_is(cache->last_path, path))
+            Py_XSETREF(cache->last_path, latin1(path));
+        return Py_XNewRef(cache->last_path);
     }
     char *decoded = PyMem_Malloc(path.len);
-    if (!decoded) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    size_t len = percent_decode(decoded, path);
-    int result = environ_set(environ, S(PATH_INFO), latin1(slice_of(decoded, len)));
+    if (!decoded)
+        return PyErr_NoMemory();
+    PyObject *text = latin1(slice_of(decoded, percent_decode(decoded, path)));
     PyMem_Free(decoded);
-    return result;
+    return text;
 }
 
 static PyObject *environ_method(struct module_state *state, const struct request_head *head)
@@ -332,20 +332,16 @@ static PyObject *environ_method(struct module_state *state, const struct request
     return Py_NewRef(state->strings[names[head->method]]);
 }
 
-/* The request line; the template says GET, HTTP/1.1 and no query. */
-static int environ_set_request_line(struct environ_cache *cache, struct module_state *state,
-                                    PyObject *environ, const struct request_head *head)
+/* The request line but for its path; the template says GET, HTTP/1.1 and no query. */
+static int environ_set_request_line(struct module_state *state, PyObject *environ,
+                                    const struct request_head *head)
 {
     if (head->method != HTTP_METHOD_GET &&
         environ_set(environ, S(REQUEST_METHOD), environ_method(state, head)) < 0)
         return -1;
     if (head->query.len > 0 && environ_set(environ, S(QUERY_STRING), latin1(head->query)) < 0)
         return -1;
-    if (head->minor == 0 && PyDict_SetItem(environ, S(SERVER_PROTOCOL), S(HTTP_1_0)) < 0)
-        return -1;
-    if (head->form == HTTP_ASTERISK_FORM || head->path.len == 0)
-        return 0; /* the server as a whole: PATH_INFO stays empty */
-    return environ_set_path(cache, state, environ, head->path);
+    return head->minor == 0 ? PyDict_SetItem(environ, S(SERVER_PROTOCOL), S(HTTP_1_0)) : 0;
 }
 
 /* A chunked body that is whole has a length, and no coding any more: RFC 9112 7.1.3, RFC
@@ -366,38 +362,80 @@ static int environ_set_chunked(struct module_state *state, PyObject *environ,
     return result;
 }
 
-/* What the listener's template and the request's fields make, a new dict. */
-static PyObject *environ_of_fields(struct environ_cache *cache, struct module_state *state,
-                                   struct exchange *exchange)
+/* Set what is not there yet. `*there`: what is, borrowed from the dict. */
+static int environ_renew(PyObject *environ, PyObject *key, PyObject *value, PyObject **there)
 {
-    const struct request_head *head = exchange_head(exchange);
-    unsigned listener = exchange_listener(exchange);
-    struct header_memo_entry *entry;
-    PyObject *known = header_memo_find(&cache->memo, listener, head, &entry);
-    if (known) {
-        Py_INCREF(known); /* making the copy can run a garbage collection, and that anything */
-        PyObject *copy = PyDict_Copy(known);
-        Py_DECREF(known);
-        return copy;
-    }
+    if (!value || *there == value)
+        return value ? 0 : -1;
+    if (PyDict_SetItem(environ, key, value) < 0)
+        return -1;
+    *there = value;
+    return 0;
+}
+
+/* What the path and the peer say, in `entry->environ`. */
+static int environ_renew_entry(struct environ_cache *cache, struct module_state *state,
+                               const struct exchange *exchange, struct header_memo_entry *entry)
+{
+    const struct address *peer = exchange_peer(exchange);
+    PyObject *environ = entry->environ;
+    PyObject *path = environ_path(cache, state, exchange_head(exchange));
+    int result = environ_renew(environ, S(PATH_INFO), path, &entry->path);
+    Py_XDECREF(path);
+    if (result == 0)
+        result = environ_renew(environ, S(REMOTE_ADDR), environ_host(cache, peer), &entry->host);
+    if (result == 0)
+        result =
+            environ_renew(environ, S(REMOTE_PORT), environ_port(cache, state, peer), &entry->port);
+    return result;
+}
+
+/* A copy of the listener's template with the request's fields. */
+static PyObject *environ_of_fields(struct environ_cache *cache, struct module_state *state,
+                                   unsigned listener, const struct request_head *head)
+{
     PyObject *environ = PyDict_Copy(cache->templates[listener]);
     for (size_t i = 0; environ && i < head->field_count; i++)
         if (environ_add_field(cache, state, environ, &head->fields[i]) < 0)
             Py_CLEAR(environ);
-    if (environ)
-        header_memo_keep(entry, listener, head, environ);
     return environ;
+}
+
+/* What the fields, the path and the peer make, a new dict. Requests with the same fields mostly
+ * have the rest in common too: what differs is set in the environ that is remembered. */
+static PyObject *environ_begin(struct environ_cache *cache, struct module_state *state,
+                               const struct exchange *exchange)
+{
+    const struct request_head *head = exchange_head(exchange);
+    unsigned listener = exchange_listener(exchange);
+    struct header_memo_entry *known = header_memo_find(&cache->memo, listener, head);
+    struct header_memo_entry fresh = {0};
+    uint64_t renewals = ++cache->renewals;
+    if (known) {
+        if (environ_renew_entry(cache, state, exchange, known) < 0)
+            return NULL;
+        PyObject *environ = Py_NewRef(known->environ);
+        fresh.environ = PyDict_Copy(environ);
+        Py_DECREF(environ);
+        /* Making the copy can run a garbage collection, and that another request. */
+        if (cache->renewals == renewals)
+            return fresh.environ;
+    } else {
+        fresh.environ = environ_of_fields(cache, state, listener, head);
+        if (fresh.environ)
+            header_memo_keep(&cache->memo, listener, head, fresh.environ);
+    }
+    if (fresh.environ && environ_renew_entry(cache, state, exchange, &fresh) < 0)
+        Py_CLEAR(fresh.environ);
+    return fresh.environ;
 }
 
 PyObject *environ_new(struct environ_cache *cache, struct module_state *state,
                       struct exchange *exchange)
 {
     const struct request_head *head = exchange_head(exchange);
-    PyObject *environ = environ_of_fields(cache, state, exchange);
-    if (!environ)
-        return NULL;
-    if (environ_set_request_line(cache, state, environ, head) < 0 ||
-        environ_set_peer(cache, state, environ, exchange_peer(exchange)) < 0)
+    PyObject *environ = environ_begin(cache, state, exchange);
+    if (!environ || environ_set_request_line(state, environ, head) < 0)
         goto failed;
     if (head->form == HTTP_ABSOLUTE_FORM &&
         environ_set(environ, S(HTTP_HOST), latin1(head->host)) < 0)
@@ -407,6 +445,6 @@ PyObject *environ_new(struct environ_cache *cache, struct module_state *state,
     return environ;
 
 failed:
-    Py_DECREF(environ);
+    Py_XDECREF(environ);
     return NULL;
 }

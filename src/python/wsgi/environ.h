@@ -11,7 +11,8 @@
 #include "socket/address.h"
 
 #define ENVIRON_FIELDS   256 /* remembered field names; a power of two */
-#define ENVIRON_PEERS    64  /* remembered peers; a power of two */
+#define ENVIRON_HOSTS    64  /* remembered hosts of clients; a power of two */
+#define ENVIRON_PORTS    512 /* and ports; a power of two */
 #define ENVIRON_NAME_MAX 40  /* bytes of a field name that is remembered */
 
 /* A field name as it was sent, its key ("HTTP_...", NULL: not passed on), and its last value. */
@@ -22,10 +23,14 @@ struct environ_field {
     PyObject *value;
 };
 
-struct environ_peer {
+struct environ_host {
     struct address addr;
-    PyObject *host;
-    PyObject *port;
+    PyObject *text;
+};
+
+struct environ_port {
+    uint16_t port;
+    PyObject *text;
 };
 
 /* What to do with a field whose name has an underscore, which the environ cannot tell from a
@@ -37,10 +42,12 @@ struct environ_cache {
     bool threaded;
     PyObject **templates; /* dicts, one a listener */
     unsigned template_count;
-    PyObject *last_path_bytes_text; /* the last PATH_INFO, when it was sent without '%' */
+    PyObject *last_path; /* the last PATH_INFO, when it was sent without '%' */
     struct environ_field fields[ENVIRON_FIELDS];
-    struct environ_peer peers[ENVIRON_PEERS];
+    struct environ_host hosts[ENVIRON_HOSTS];
+    struct environ_port ports[ENVIRON_PORTS];
     struct header_memo memo;
+    uint64_t renewals; /* how often what it remembers may have changed */
 };
 
 /* `threaded`: wsgi.multithread. */

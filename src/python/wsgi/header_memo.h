@@ -1,36 +1,35 @@
-/* Header blocks that came before, byte for byte, and the environs that were made of them: clients
- * send the same fields with each request. A table of a fixed size; a block gets into it when it is
- * seen for the second time, so that those which never come again cost no more than a look. */
+/* The environs that were made of header blocks which the parser remembers (http/field_memo.h): a
+ * copy of one is cheaper than to make it anew. */
 #ifndef ZOLAL_PYTHON_WSGI_HEADER_MEMO_H
 #define ZOLAL_PYTHON_WSGI_HEADER_MEMO_H
 
+#include "http/field_memo.h"
 #include "http/request_head.h"
 #include "python/state.h"
 
-#define HEADER_MEMO_ENTRIES 32   /* a power of two */
-#define HEADER_MEMO_MAX     4096 /* bytes of a block that is remembered */
-
-/* `environ`: NULL while the block was seen only once. */
+/* `block`: its number, 0: none. `environ`: of the last request with these fields. `path`, `host`
+ * and `port`: what it has under PATH_INFO, REMOTE_ADDR and REMOTE_PORT, borrowed from it; NULL: not
+ * known. */
 struct header_memo_entry {
-    uint64_t fingerprint;
+    uint64_t block;
     unsigned listener;
-    size_t len;
-    char *bytes;
     PyObject *environ;
+    PyObject *path;
+    PyObject *host;
+    PyObject *port;
 };
 
 struct header_memo {
-    struct header_memo_entry entries[HEADER_MEMO_ENTRIES];
+    struct header_memo_entry entries[FIELD_MEMO_ENTRIES];
 };
 
-/* The environ, to be copied, of a block of fields that came to `listener` before: borrowed; NULL:
- * it is not known. `*entry` is where it has its place. */
-PyObject *header_memo_find(struct header_memo *memo, unsigned listener,
-                           const struct request_head *head, struct header_memo_entry **entry);
+/* What is remembered of a head with the same fields that came to `listener`, or NULL. */
+struct header_memo_entry *header_memo_find(struct header_memo *memo, unsigned listener,
+                                           const struct request_head *head);
 
-/* Remember a copy of `environ`, made of this block, if it is time to. Never fails. */
-void header_memo_keep(struct header_memo_entry *entry, unsigned listener,
-                      const struct request_head *head, PyObject *environ);
+/* Remember a copy of `environ`, if the parser remembers the fields of `head`. Never fails. */
+void header_memo_keep(struct header_memo *memo, unsigned listener, const struct request_head *head,
+                      PyObject *environ);
 
 int header_memo_traverse(struct header_memo *memo, visitproc visit, void *arg);
 void header_memo_clear(struct header_memo *memo);

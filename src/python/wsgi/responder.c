@@ -45,6 +45,7 @@ struct responder {
     PyObject *input;   /* NULL: the request has no body */
     PyObject *result;
     PyObject *iterator;
+    PyObject *write; /* what start_response returns, bound to this object */
     struct wsgi_head head;
     bool is_list;
     bool is_file;
@@ -64,7 +65,7 @@ static struct responder *responder_new(struct server *server, struct exchange *e
             return NULL;
         responder->vectorcall = responder_call;
         responder->environ = responder->input = NULL;
-        responder->result = responder->iterator = NULL;
+        responder->result = responder->iterator = responder->write = NULL;
         responder->head = (struct wsgi_head){0};
         PyObject_GC_Track(responder);
     }
@@ -75,13 +76,20 @@ static struct responder *responder_new(struct server *server, struct exchange *e
     return responder;
 }
 
-static int responder_clear(struct responder *responder)
+/* What belongs to a request. */
+static void responder_forget(struct responder *responder)
 {
     Py_CLEAR(responder->environ);
     Py_CLEAR(responder->input);
     Py_CLEAR(responder->iterator);
     Py_CLEAR(responder->result);
     wsgi_head_clear(&responder->head);
+}
+
+static int responder_clear(struct responder *responder)
+{
+    responder_forget(responder);
+    Py_CLEAR(responder->write);
     return 0;
 }
 
@@ -92,8 +100,8 @@ static int responder_traverse(struct responder *responder, visitproc visit, void
     Py_VISIT(responder->input);
     Py_VISIT(responder->iterator);
     Py_VISIT(responder->result);
-    Py_VISIT(responder->head.headers);
-    return 0;
+    Py_VISIT(responder->write);
+    return wsgi_head_traverse(&responder->head, visit, arg);
 }
 
 static void responder_dealloc(struct responder *responder)
@@ -171,6 +179,23 @@ static void responder_close(struct responder *responder)
     Py_DECREF(result);
 }
 
+/* Does nobody else hold the responder, nor its write(), which holds it too? */
+static bool responder_is_ours(const struct responder *responder)
+{
+    if (!responder->write)
+        return Py_REFCNT(responder) == 1;
+    return Py_REFCNT(responder) == 2 && Py_REFCNT(responder->write) == 1;
+}
+
+void responder_drop_spare(struct server *server)
+{
+    struct responder *responder = (struct responder *)server->spare_responder;
+    server->spare_responder = NULL;
+    if (responder)
+        responder_clear(responder); /* it and its write() hold each other */
+    Py_XDECREF(responder);
+}
+
 /* The exchange is over: let go of everything, and keep the responder for the next request when
  * nobody else holds it. */
 static void responder_release(struct responder *responder)
@@ -180,11 +205,13 @@ static void responder_release(struct responder *responder)
     if (responder->input)
         input_end(responder->input);
     responder_close(responder);
-    responder_clear(responder);
-    if (Py_REFCNT(responder) == 1 && !server->spare_responder)
+    responder_forget(responder);
+    if (responder_is_ours(responder) && !server->spare_responder) {
         server->spare_responder = (PyObject *)responder;
-    else
-        Py_DECREF(responder);
+        return;
+    }
+    Py_CLEAR(responder->write);
+    Py_DECREF(responder);
 }
 
 /* Is the exception the one by which we told the application that its client has left or sent half a
@@ -573,7 +600,7 @@ PyObject *responder_early_hints(PyObject *object, PyObject *headers)
         PyErr_SetString(PyExc_AssertionError, "wsgi.early_hints after the request has ended");
         return NULL;
     }
-    if (wsgi_head_set_hints(&head, headers) < 0)
+    if (wsgi_head_set(&head, &responder->server->checked_fields, NULL, headers) < 0)
         return NULL;
     int sent = exchange_send_early_hints(responder->exchange, head.fields, head.count);
     wsgi_head_clear(&head);
@@ -703,9 +730,11 @@ static PyObject *responder_start(struct responder *responder, PyObject *status, 
                         "start_response was called before: a second call needs exc_info");
         return NULL;
     }
-    if (wsgi_head_set(&responder->head, status, headers) < 0)
+    if (wsgi_head_set(&responder->head, &responder->server->checked_fields, status, headers) < 0)
         return NULL;
-    return PyCFunction_New(&responder_write_def, (PyObject *)responder);
+    if (!responder->write)
+        responder->write = PyCFunction_New(&responder_write_def, (PyObject *)responder);
+    return Py_XNewRef(responder->write);
 }
 
 static PyObject *responder_call_slow(struct responder *responder, PyObject *const *args,

@@ -13,6 +13,9 @@ struct server;
 /* The handler that serves requests with the server's application. */
 struct handler responder_handler(struct server *server);
 
+/* Let go of the responder that is kept for the next request. */
+void responder_drop_spare(struct server *server);
+
 /* wsgi.early_hints of the request that the server's application is answering now: a list of (name,
  * value). */
 PyObject *responder_early_hints(PyObject *server, PyObject *headers);

@@ -2,19 +2,37 @@
 
 #include "http/token.h"
 
+/* All but the room for fields. */
+static void wsgi_head_reset(struct wsgi_head *head)
+{
+    memset(head, 0, offsetof(struct wsgi_head, inline_fields));
+}
+
 void wsgi_head_clear(struct wsgi_head *head)
 {
-    if (head->fields != head->inline_fields)
-        PyMem_Free(head->fields);
+    size_t count = head->count;
     PyObject *status_text = head->status_text;
-    PyObject *headers = head->headers;
-    head->fields = NULL;
-    head->count = 0;
-    head->status = 0;
-    head->facts = (struct response_fields){0};
-    head->status_text = head->headers = NULL;
-    Py_XDECREF(status_text); /* may run code that sets the head anew */
-    Py_XDECREF(headers);
+    struct http_field *fields = head->fields;
+    PyObject **headers = head->headers;
+    PyObject *kept[RESPONSE_FIELDS_INLINE];
+    if (headers == head->inline_headers)
+        headers = memcpy(kept, headers, count * sizeof(*headers));
+    wsgi_head_reset(head);
+    /* Letting go of something may run code that sets the head anew. */
+    Py_XDECREF(status_text);
+    for (size_t i = 0; i < count; i++)
+        Py_DECREF(headers[i]);
+    if (headers != kept)
+        PyMem_Free(headers);
+    if (fields != head->inline_fields)
+        PyMem_Free(fields);
+}
+
+int wsgi_head_traverse(const struct wsgi_head *head, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < head->count; i++)
+        Py_VISIT(head->headers[i]);
+    return 0;
 }
 
 /* The latin-1 bytes of a native string (PEP 3333 "A Note on String Types"): they are the string's
@@ -62,85 +80,139 @@ static int wsgi_head_set_status(struct wsgi_head *head, PyObject *status)
     return 0;
 }
 
-static int wsgi_head_add(struct wsgi_head *head, PyObject *header)
+void checked_fields_clear(struct checked_fields *checked)
 {
-    struct slice name, value;
+    for (unsigned i = 0; i < CHECKED_FIELDS; i++) {
+        Py_CLEAR(checked->entries[i].name);
+        Py_CLEAR(checked->entries[i].value);
+    }
+}
+
+static struct checked_field *checked_field_slot(struct checked_fields *checked, PyObject *value)
+{
+    uintptr_t address = (uintptr_t)value;
+    return &checked->entries[(address >> 4 ^ address >> 9) & (CHECKED_FIELDS - 1)];
+}
+
+/* Only exact strings: letting go of one runs no code. */
+static void checked_field_keep(struct checked_field *slot, const struct checked_field *fresh)
+{
+    if (!PyUnicode_CheckExact(fresh->name) || !PyUnicode_CheckExact(fresh->value) ||
+        fresh->field.name.len + fresh->field.value.len > CHECKED_FIELD_MAX)
+        return;
+    Py_XDECREF(slot->name);
+    Py_XDECREF(slot->value);
+    *slot = *fresh;
+    Py_INCREF(slot->name);
+    Py_INCREF(slot->value);
+}
+
+/* What is wrong, as an exception; 0: nothing. */
+static int wsgi_field_raise(PyObject *header, enum response_field_problem problem)
+{
+    if (problem == RESPONSE_FIELD_OK)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "header %R: %s", header, response_field_problem_text(problem));
+    return -1;
+}
+
+/* Check a field for the first time. */
+static int checked_field_make(struct checked_field *fresh, PyObject *header)
+{
+    if (wsgi_text(fresh->name, "a header's name", &fresh->field.name) < 0 ||
+        wsgi_text(fresh->value, "a header's value", &fresh->field.value) < 0)
+        return -1;
+    return wsgi_field_raise(
+        header, response_field_check(&fresh->facts, fresh->field.name, fresh->field.value));
+}
+
+static int wsgi_head_add(struct wsgi_head *head, struct checked_fields *checked, PyObject *header)
+{
     if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2) {
         PyErr_Format(PyExc_TypeError, "a header must be a tuple (name, value), not %R", header);
         return -1;
     }
-    if (wsgi_text(PyTuple_GET_ITEM(header, 0), "a header's name", &name) < 0 ||
-        wsgi_text(PyTuple_GET_ITEM(header, 1), "a header's value", &value) < 0)
-        return -1;
-    enum response_field_problem problem = response_field_check(&head->facts, name, value);
-    if (problem != RESPONSE_FIELD_OK) {
-        PyErr_Format(PyExc_ValueError, "header %R: %s", header,
-                     response_field_problem_text(problem));
-        return -1;
+    struct checked_field fresh = {.name = PyTuple_GET_ITEM(header, 0),
+                                  .value = PyTuple_GET_ITEM(header, 1)};
+    struct checked_field *known = checked_field_slot(checked, fresh.value);
+    if (known->name != fresh.name || known->value != fresh.value) {
+        if (checked_field_make(&fresh, header) < 0)
+            return -1;
+        checked_field_keep(known, &fresh);
+        known = &fresh;
     }
-    head->fields[head->count++] = (struct http_field){name, value};
+    if (wsgi_field_raise(header, response_fields_add(&head->facts, &known->facts)) < 0)
+        return -1;
+    head->headers[head->count] = Py_NewRef(header);
+    head->fields[head->count++] = known->field;
     return 0;
 }
 
-/* Take the place of `*out`. What that held is let go of last: doing so can run code that calls
- * start_response again. */
-static void wsgi_head_move(struct wsgi_head *out, struct wsgi_head *head)
+/* Room for so many fields. */
+static int wsgi_head_make_room(struct wsgi_head *head, size_t count)
 {
-    struct wsgi_head old = {.fields = out->fields == out->inline_fields ? NULL : out->fields,
-                            .status_text = out->status_text,
-                            .headers = out->headers};
-    out->status = head->status;
-    out->reason = head->reason;
-    out->facts = head->facts;
-    out->count = head->count;
-    out->status_text = head->status_text;
-    out->headers = head->headers;
-    out->fields = head->fields;
-    if (head->fields == head->inline_fields) {
-        memcpy(out->inline_fields, head->inline_fields, head->count * sizeof(struct http_field));
-        out->fields = out->inline_fields;
-    }
-    wsgi_head_clear(&old);
+    head->fields = head->inline_fields;
+    head->headers = head->inline_headers;
+    if (count <= RESPONSE_FIELDS_INLINE)
+        return 0;
+    head->fields = PyMem_Malloc(count * sizeof(*head->fields));
+    head->headers = PyMem_Malloc(count * sizeof(*head->headers));
+    if (head->fields && head->headers)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
 }
 
-/* `status` may be NULL: there is none. */
-static int wsgi_head_take(struct wsgi_head *out, PyObject *status, PyObject *headers)
+static void wsgi_head_copy(struct wsgi_head *to, const struct wsgi_head *from)
 {
-    struct wsgi_head head;
-    memset(&head, 0, offsetof(struct wsgi_head, inline_fields));
+    memcpy(to, from, sizeof(*to));
+    if (from->fields == from->inline_fields)
+        to->fields = to->inline_fields;
+    if (from->headers == from->inline_headers)
+        to->headers = to->inline_headers;
+}
+
+/* Fill an empty head. */
+static int wsgi_head_fill(struct wsgi_head *head, struct checked_fields *checked, PyObject *status,
+                          PyObject *headers)
+{
     if (!PyList_Check(headers)) {
         PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s",
                      Py_TYPE(headers)->tp_name);
         return -1;
     }
-    if (status && wsgi_head_set_status(&head, status) < 0)
-        goto failed;
-    head.headers = PyList_AsTuple(headers); /* the application may change its list later */
-    size_t count = head.headers ? (size_t)PyTuple_GET_SIZE(head.headers) : 0;
-    head.fields = count <= RESPONSE_FIELDS_INLINE ? head.inline_fields
-                                                  : PyMem_Malloc(count * sizeof(struct http_field));
-    if (!head.headers || !head.fields) {
-        if (head.headers)
-            PyErr_NoMemory();
-        goto failed;
-    }
+    size_t count = (size_t)PyList_GET_SIZE(headers);
+    if ((status && wsgi_head_set_status(head, status) < 0) || wsgi_head_make_room(head, count) < 0)
+        return -1;
+    /* Each header's reference is taken: the application may change its list later. */
     for (size_t i = 0; i < count; i++)
-        if (wsgi_head_add(&head, PyTuple_GET_ITEM(head.headers, (Py_ssize_t)i)) < 0)
-            goto failed;
-    wsgi_head_move(out, &head);
+        if (wsgi_head_add(head, checked, PyList_GET_ITEM(headers, (Py_ssize_t)i)) < 0)
+            return -1;
     return 0;
+}
 
-failed:
-    wsgi_head_clear(&head);
+/* A second call, with exc_info: what was there before stays when it fails. */
+static int wsgi_head_replace(struct wsgi_head *head, struct checked_fields *checked,
+                             PyObject *status, PyObject *headers)
+{
+    struct wsgi_head old = {0}, fresh = {0};
+    if (wsgi_head_fill(&fresh, checked, status, headers) < 0) {
+        wsgi_head_clear(&fresh);
+        return -1;
+    }
+    wsgi_head_copy(&old, head);
+    wsgi_head_copy(head, &fresh);
+    wsgi_head_clear(&old);
+    return 0;
+}
+
+int wsgi_head_set(struct wsgi_head *head, struct checked_fields *checked, PyObject *status,
+                  PyObject *headers)
+{
+    if (head->status_text || head->headers)
+        return wsgi_head_replace(head, checked, status, headers);
+    if (wsgi_head_fill(head, checked, status, headers) == 0)
+        return 0;
+    wsgi_head_clear(head);
     return -1;
-}
-
-int wsgi_head_set(struct wsgi_head *head, PyObject *status, PyObject *headers)
-{
-    return wsgi_head_take(head, status, headers);
-}
-
-int wsgi_head_set_hints(struct wsgi_head *head, PyObject *headers)
-{
-    return wsgi_head_take(head, NULL, headers);
 }

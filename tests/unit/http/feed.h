@@ -43,6 +43,7 @@ static inline void feed_init(struct feed *feed)
     memset(feed, 0, sizeof(*feed));
     memset(&feed->head, 0x5a, sizeof(feed->head)); /* nothing may be taken from before */
     feed->head.fields = feed->fields;
+    feed->head.memo = NULL;
 }
 
 static inline void feed_release(struct feed *feed)

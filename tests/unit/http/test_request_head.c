@@ -2,6 +2,7 @@
  */
 #include "feed.h"
 
+#include "http/field_memo.h"
 #include "http/request_head.h"
 
 /* --------------------------------------------------------------------------------- verdicts */
@@ -431,11 +432,13 @@ static void assert_progress_is_zero(const struct feed *feed)
  * `expected` and the head as `described`; nothing but "more" or a refusal may come before its end.
  */
 static void assert_same_in_pieces(struct slice text, const size_t *cuts, ssize_t expected,
-                                  const char *described, const struct http_head_limits *limits)
+                                  const char *described, const struct http_head_limits *limits,
+                                  struct field_memo *memo)
 {
     struct feed feed;
     ssize_t result = 0;
     feed_init(&feed);
+    feed.head.memo = memo;
     for (; result == 0; cuts++) {
         result = feed_give(&feed, text, *cuts, limits);
         if (*cuts == text.len)
@@ -455,10 +458,12 @@ static void assert_same_in_pieces(struct slice text, const size_t *cuts, ssize_t
     feed_release(&feed);
 }
 
-/* At once, in two pieces cut at each place, and byte by byte. */
+/* At once, in two pieces cut at each place, and byte by byte; parsed anew, and with what was
+ * remembered of the times before. */
 static void assert_same_however_cut(struct slice text, const struct http_head_limits *limits)
 {
     struct feed feed;
+    struct field_memo memo = {0};
     feed_init(&feed);
     ssize_t expected = feed_give(&feed, text, text.len, limits);
     char *described = expected > 0 ? describe(&feed) : NULL;
@@ -468,10 +473,13 @@ static void assert_same_however_cut(struct slice text, const struct http_head_li
     assert_non_null(bytewise);
     for (size_t cut = 0; cut <= text.len; cut++) {
         size_t two[] = {cut, text.len};
-        assert_same_in_pieces(text, two, expected, described, limits);
+        assert_same_in_pieces(text, two, expected, described, limits, NULL);
+        assert_same_in_pieces(text, two, expected, described, limits, &memo);
         bytewise[cut] = cut;
     }
-    assert_same_in_pieces(text, bytewise, expected, described, limits);
+    assert_same_in_pieces(text, bytewise, expected, described, limits, NULL);
+    assert_same_in_pieces(text, bytewise, expected, described, limits, &memo);
+    field_memo_release(&memo);
     free(bytewise);
     free(described);
     feed_release(&feed);

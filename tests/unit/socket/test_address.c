@@ -122,6 +122,32 @@ static void test_host_and_port(void **state)
     assert_string_equal(host, "unix:");
 }
 
+static void test_the_same_host(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1:80", "127.0.0.2:80", "[::1]:80", "[::2]:80",
+                                        "unix:/x"};
+    struct address a, b;
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        for (size_t j = 0; j < 5; j++) {
+            address_parse(&a, hosts[i], NULL);
+            address_parse(&b, hosts[j], NULL);
+            assert_int_equal(address_host_equal(&a, &b), i == j);
+        }
+    }
+    address_parse(&a, "[::1]:80", NULL);
+    address_parse(&b, "[::1]:81", NULL);
+    assert_true(address_host_equal(&a, &b));
+    assert_int_equal(address_host_hash(&a), address_host_hash(&b));
+    address_parse(&b, "[::2]:80", NULL);
+    assert_int_not_equal(address_host_hash(&a), address_host_hash(&b));
+    /* A client of a UNIX socket has no name of its own. */
+    struct sockaddr_un unnamed = {.sun_family = AF_UNIX};
+    address_set(&a, (struct sockaddr *)&unnamed, sizeof(sa_family_t));
+    assert_true(address_host_equal(&a, &a));
+    assert_int_equal(address_host_hash(&a), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_mistakes_are_explained),
         cmocka_unit_test(test_long_paths),
         cmocka_unit_test(test_host_and_port),
+        cmocka_unit_test(test_the_same_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
