@@ -36,7 +36,8 @@ server, taken within a round, median (least..most): above 1, the optimisation sa
 short and many, since what else a machine does changes within seconds. What
 `shipped, once more` shows is noise. "(nor X)": X is out as well, also of what it is compared with.
 Instructions: of the server in user space, as valgrind counts them, one request after the
-other, with one thread; time in the kernel is not in them, and the ways to hand over are left out.
+other, with one thread; the kernel is not in them, nor is what it maps (clock_gettime), and the ways
+to hand over are left out.
 Lines: of code, without comments and blank ones: functions and files that only the optimisation
 needs, and, counted by hand, what it takes in others.
 """
