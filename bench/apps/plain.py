@@ -41,3 +41,11 @@ def mixed(environ, start_response):
     time.sleep(0.02)
     start_response("200 OK", SLOW_HEADERS)
     return [SLOW]
+
+
+def chance(environ, start_response):
+    if not environ["QUERY_STRING"]:
+        return hello(environ, start_response)
+    time.sleep(0.02)
+    start_response("200 OK", SLOW_HEADERS)
+    return [SLOW]

@@ -1,0 +1,494 @@
+"""What `./dev bench ablation` takes out of the server, as data: each entry is a list of exact
+edits to a copy of the sources, the smallest that leave a server which is right, only without the
+thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from measuring.workloads import HELLO, SLOW, WORKLOADS, Ask, Workload, get
+
+# An edit: the file below src/, a text that stands in it once, what to put instead.
+Edit = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """`edits`: none where `options` of the command line do it. `over`: the ablation that is taken
+    out as well, and which this one is compared with, because what it takes out is not reached
+    otherwise. `code`: files below src/ ("x.c") and functions ("x.c:function") that there would not
+    be without the thing; `loose`: lines within others, by hand. `way`: no optimisation, but another
+    way to hand over the loop."""
+
+    name: str
+    workloads: str
+    edits: tuple[Edit, ...] = ()
+    options: str = ""
+    over: str = ""
+    code: tuple[str, ...] = ()
+    loose: int = 0
+    way: bool = False
+
+    def title(self) -> str:
+        if self.way:
+            return f"way: {self.name}"
+        return f"without {self.name}" + (f" (nor {self.over})" if self.over else "")
+
+
+ENVIRON = "python/wsgi/environ.c"
+MEMO = "python/wsgi/header_memo.c"
+RESPONDER = "python/wsgi/responder.c"
+FIELDS = "python/wsgi/response_fields.c"
+CALL = "server/worker_call.c"
+EXCHANGE = "server/exchange.c"
+CONNECTION = "server/connection.c"
+SCAN = "http/scan.h"
+HEAD = "http/request_head.c"
+HISTORY = "server/history.c"
+HEADER_MEMO = "header memo"
+
+# ------------------------------------------------------------------------------------- the environ
+
+KEY_BY_KEY = """\
+PyObject *environ = PyDict_New(), *key, *value;
+    Py_ssize_t at = 0;
+    while (environ && PyDict_Next(cache->templates[listener], &at, &key, &value))
+        if (PyDict_SetItem(environ, key, value) < 0)
+            Py_CLEAR(environ);"""
+
+OF_THE_ENVIRON = (
+    Ablation(
+        HEADER_MEMO,
+        "hello fields cookie flask",
+        (
+            (
+                MEMO,
+                "if (block.len == 0 || block.len > HEADER_MEMO_MAX)",
+                "if (true)",
+            ),
+        ),
+        code=(MEMO, "python/wsgi/header_memo.h"),
+        loose=13,
+    ),
+    Ablation(
+        "hits of the memo",
+        "hello fields cookie",
+        ((MEMO, "if (entry->fingerprint != fingerprint ||", "if (true ||"),),
+    ),
+    Ablation(
+        "environ template",
+        "hello fields",
+        ((ENVIRON, "PyObject *environ = PyDict_Copy(cache->templates[listener]);", KEY_BY_KEY),),
+        over=HEADER_MEMO,
+    ),
+    Ablation(
+        "remembered field names",
+        "hello fields",
+        ((ENVIRON, "if (field->name.len > ENVIRON_NAME_MAX)", "if (true)"),),
+        over=HEADER_MEMO,
+        code=(
+            "python/wsgi/environ.c:environ_slot",
+            "python/wsgi/environ.c:environ_remember",
+            "python/wsgi/environ.c:environ_add_field",
+        ),
+        loose=12,
+    ),
+    Ablation(
+        "remembered field values",
+        "hello fields cookie",
+        (
+            (
+                ENVIRON,
+                "if (!known->value || !text_is(known->value, field->value))",
+                "if (true)",
+            ),
+        ),
+        over=HEADER_MEMO,
+        loose=4,
+    ),
+    Ablation(
+        "interned field names",
+        "fields flask",
+        ((ENVIRON, "PyUnicode_InternInPlace(&key);", ""),),
+        loose=1,
+    ),
+    Ablation(
+        "remembered peers",
+        "hello",
+        ((ENVIRON, "bool known = peer->port &&", "bool known = false && peer->port &&"),),
+        loose=12,
+    ),
+    Ablation(
+        "remembered path",
+        "hello flask",
+        ((ENVIRON, "if (!last || !text_is(last, path))", "if (true)"),),
+        loose=6,
+    ),
+    Ablation(
+        "shared empty input",
+        "hello",
+        (
+            (
+                RESPONDER,
+                "if (!environ || exchange_body_left(responder->exchange) == 0)",
+                "if (!environ)",
+            ),
+        ),
+        loose=3,
+    ),
+)
+
+# ------------------------------------------------------------------------- the call and its answer
+
+OF_THE_CALL = (
+    Ablation(
+        "vectorcall of the application",
+        "hello",
+        (
+            (
+                RESPONDER,
+                "responder->result = PyObject_Vectorcall(server->application, arguments, 2, NULL);",
+                "responder->result = PyObject_CallFunction(server->application, "
+                '"OO", arguments[0], arguments[1]);',
+            ),
+        ),
+    ),
+    Ablation(
+        "vectorcall of start_response",
+        "hello",
+        (
+            (
+                RESPONDER,
+                "Py_TPFLAGS_HAVE_VECTORCALL |",
+                "0 |",
+            ),
+        ),
+        code=("python/wsgi/responder.c:responder_call_slow",),
+        loose=5,
+    ),
+    Ablation(
+        "spare responder",
+        "hello",
+        (
+            (
+                RESPONDER,
+                "if (Py_REFCNT(responder) == 1 && !server->spare_responder)",
+                "if (false)",
+            ),
+        ),
+        loose=9,
+    ),
+    Ablation(
+        "response fields in place",
+        "hello flask",
+        ((FIELDS, "count <= RESPONSE_FIELDS_INLINE ?", "count == 0 ?"),),
+        loose=8,
+    ),
+    Ablation(
+        "short way of a single bytes",
+        "hello post large",
+        (
+            (
+                RESPONDER,
+                "if (responder_send_single(responder))\n",
+                "if (false && responder_send_single(responder))\n",
+            ),
+        ),
+        code=("python/wsgi/responder.c:responder_send_single",),
+        loose=2,
+    ),
+    Ablation(
+        "batching of an iterable's pieces",
+        "flask",
+        (
+            (
+                RESPONDER,
+                "(soon ? exchange_flush_soon(exchange) : exchange_flush(exchange))",
+                "exchange_flush(exchange)",
+            ),
+        ),
+        code=("server/exchange.c:exchange_flush_soon",),
+        loose=4,
+    ),
+    Ablation(
+        "batching over a quick close()",
+        "flask",
+        (
+            (
+                RESPONDER,
+                "server->close_is_slow = clock_monotonic_ns() - begin_ns > CLOSE_QUICK_NS;",
+                "server->close_is_slow = true;",
+            ),
+        ),
+        loose=5,
+    ),
+)
+
+# ------------------------------------------------------------------------------ output and sockets
+
+OF_THE_OUTPUT = (
+    Ablation(
+        "head and body in one call",
+        "hello flask",
+        (
+            (
+                EXCHANGE,
+                "    exchange->head_sent = true;\n    exchange->connection->sent_request = "
+                "exchange->id;\n    return 0;",
+                "    exchange->head_sent = true;\n    exchange->connection->sent_request = "
+                "exchange->id;\n    connection_flush(exchange->connection);\n    return 0;",
+            ),
+        ),
+    ),
+    Ablation(
+        "copies of small bodies",
+        "hello",
+        (("server/output.h", "#define OUTPUT_COPY_MAX 4096", "#define OUTPUT_COPY_MAX 0"),),
+    ),
+    Ablation(
+        "loans of large bodies",
+        "post large",
+        (
+            (
+                "server/output.h",
+                "#define OUTPUT_COPY_MAX 4096",
+                "#define OUTPUT_COPY_MAX (64u << 20)",
+            ),
+        ),
+        code=(
+            "server/output.c:output_lend",
+            "python/wsgi/responder.c:responder_release_bytes",
+        ),
+        loose=14,
+    ),
+    Ablation(
+        "send(2) for a single part",
+        "hello",
+        (("socket/stream.c", "if (count == 1)", "if (false)"),),
+        loose=2,
+    ),
+    Ablation(
+        "replies in batches",
+        "hello close pipeline flask",
+        (
+            (
+                "server/connection_write.c",
+                "connection_enter_idle(connection);\n    connection_flush_later(connection);",
+                "connection_enter_idle(connection);\n    connection_flush(connection);",
+            ),
+        ),
+        code=(
+            "server/connection_write.c:connection_flush_later",
+            "server/worker_call.c:worker_flush_before_call",
+            "server/worker.c:worker_flush",
+            "server/worker.c:worker_init_clock",
+        ),
+        loose=9,
+    ),
+    Ablation(
+        "Date kept for a second",
+        "hello",
+        (("server/worker.c", "if (worker->date_second != second)", "if (true)"),),
+        loose=3,
+    ),
+    Ablation(
+        "second read once a turn",
+        "hello",
+        (("server/worker.c", "if (!worker->second_known)", "if (true)"),),
+        loose=5,
+    ),
+    Ablation(
+        "epoll_ctl put off",
+        "close",
+        (
+            (
+                CONNECTION,
+                "list_append(&worker->unwatched, &connection->unwatched);",
+                "int watched = connection_watch(connection);\n"
+                "    if (watched < 0)\n        return watched;",
+            ),
+        ),
+        code=("server/worker_accept.c:worker_watch_new",),
+        loose=10,
+    ),
+    Ablation(
+        "recv in the turn of accept",
+        "close",
+        (
+            (
+                CONNECTION,
+                "connection->readable = true;\n    connection_again(connection);\n    return 0;",
+                "return 0;",
+            ),
+        ),
+        loose=2,
+    ),
+    Ablation(
+        "TCP_DEFER_ACCEPT",
+        "close",
+        (("python/server_type.c", "defer_accept = 1, unix_mode", "defer_accept = 0, unix_mode"),),
+        loose=2,
+    ),
+    Ablation(
+        "knowing an emptied socket",
+        "hello",
+        (
+            (
+                "server/connection_read.c",
+                "n > 0 && ((size_t)n == sizeof(worker->receive) || connection->peer_ending);",
+                "n > 0;",
+            ),
+        ),
+        loose=6,
+    ),
+)
+
+# ------------------------------------------------------------------------- memory, parser, recorder
+
+OF_THE_REST = (
+    Ablation(
+        "spare exchanges",
+        "hello post",
+        ((EXCHANGE, "if (worker->spare_exchange_count >= EXCHANGES_SPARE)", "if (true)"),),
+        loose=30,
+    ),
+    Ablation(
+        "spare outputs",
+        "hello",
+        ((CONNECTION, "if (worker->spare_output_count >= OUTPUTS_SPARE)", "if (true)"),),
+        loose=16,
+    ),
+    Ablation(
+        "request used in the receive buffer",
+        "hello fields post pipeline",
+        (
+            (
+                CALL,
+                "    connection_enter(connection, CONNECTION_RUN);\n",
+                "    if (exchange_keep_head(exchange) < 0 || exchange_keep_body(exchange) < 0 ||\n"
+                "        connection_keep_input(connection) < 0) {\n"
+                "        connection_refuse(connection, HTTP_INTERNAL_ERROR);\n"
+                "        return CONNECTION_WAIT;\n"
+                "    }\n"
+                "    connection_enter(connection, CONNECTION_RUN);\n",
+            ),
+        ),
+        code=("server/worker_call.c:worker_reclaim_receive",),
+        loose=12,
+    ),
+    Ablation(
+        "body used in place",
+        "post",
+        ((EXCHANGE, "if (in_place && data.len == want)", "if (false)"),),
+        code=("server/exchange.c:exchange_keep_body",),
+        loose=12,
+    ),
+    Ablation(
+        "field values by vectors",
+        "hello fields cookie",
+        ((SCAN, "while (end - at >= HTTP_BLOCK)", "while (false)"),),
+        code=("http/scan.h:http_block_load", "http/scan.h:http_block_first"),
+        loose=12,
+    ),
+    Ablation(
+        "names by four bytes a turn",
+        "hello fields",
+        ((SCAN, "for (; end - at >= 4; at += 4)", "for (; false; at += 4)"),),
+        loose=10,
+    ),
+    Ablation(
+        "HTTP/1.1 compared at once",
+        "hello",
+        (
+            (
+                HEAD,
+                'if (cursor->end - at >= 10 && memcmp(at, "HTTP/1.1\\r\\n", 10) == 0)',
+                "if (false)",
+            ),
+        ),
+        loose=5,
+    ),
+    Ablation(
+        "field names told by their length",
+        "fields",
+        (
+            (
+                "http/request_message.c",
+                "    enum request_field field;\n    switch (name.len) {",
+                "    for (int i = 0; i < 5; i++)\n"
+                "        if (slice_equal_ignoring_case(name, names[i]))\n"
+                "            return (enum request_field)i;\n"
+                "    return REQUEST_FIELD_OTHER;\n"
+                "    enum request_field field;\n    switch (name.len) {",
+            ),
+        ),
+        loose=20,
+    ),
+    Ablation("recorder", "hello close pipeline", options="--no-recorder"),
+    Ablation(
+        "ticks of the TSC",
+        "hello",
+        (("base/clock.c", "clock_tsc_usable = (edx & (1u << 8)) != 0;", "clock_tsc_usable = 0;"),),
+        code=("base/clock.c:clock_look_at_tsc", "base/clock.c:clock_measure_rate"),
+        loose=20,
+    ),
+)
+
+# ------------------------------------------------------------------------------------- handing over
+
+WAYS = "hello flask sleep mixed chance"
+LOOK = "bool known = history->slots[key % HISTORY_SLOTS].tag == tag_of(key);\n"
+NONE_IS_TO_BLOCK: Edit = (HISTORY, LOOK, "return false;\n    bool known = false;\n")
+ALL_ARE_TO_BLOCK: Edit = (HISTORY, LOOK, "return true;\n    bool known = false;\n")
+NO_KEY: Edit = (HISTORY, "uint32_t hash = 2166136261u;\n", "return 0;\n    uint32_t hash = 0;\n")
+NOT_TO_IDLE: Edit = (
+    CALL,
+    "return worker_is_threaded(worker) && lead_has_idle(&worker->lead) &&",
+    "return false && lead_has_idle(&worker->lead) &&",
+)
+NOT_PASSED: Edit = (
+    CALL,
+    "if (leads && history_blocks(&worker->history, sight->key) &&",
+    "if (false && history_blocks(&worker->history, sight->key) &&",
+)
+NOT_NOTED: Edit = (
+    CALL,
+    "if (!exchange->has_waited) /*",
+    "if (false) /*",
+)
+NOT_TAKEN: Edit = ("server/lead.c", "    if (idle)\n", "    if (false)\n")
+
+HANDING_OVER = (
+    Ablation(
+        "surprise only",
+        WAYS,
+        (NONE_IS_TO_BLOCK, NO_KEY, NOT_NOTED),
+        way=True,
+    ),
+    Ablation("history: the lead passed", WAYS, (NOT_TO_IDLE,), way=True),
+    Ablation("history: an idle thread", WAYS, (NOT_PASSED,), way=True),
+    Ablation("always a thread (a pool)", WAYS, (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED), way=True),
+    Ablation(
+        "lead always passed (leader and followers)",
+        WAYS,
+        (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED, NOT_TO_IDLE),
+        way=True,
+    ),
+    Ablation("no surprise", WAYS, (NOT_TAKEN,), way=True),
+    Ablation("one thread", WAYS, options="--threads 1", way=True),
+)
+
+ABLATIONS = (*OF_THE_ENVIRON, *OF_THE_CALL, *OF_THE_OUTPUT, *OF_THE_REST, *HANDING_OVER)
+
+# The case in which a path says nothing about what its requests do.
+CHANCE = Workload(
+    "chance",
+    "5 % of one path's requests sleep 20 ms, latency of the others",
+    (Ask(get(), HELLO, 95, "quick"), Ask(get(b"/?slow"), SLOW, 5, "slow")),
+    "plain:chance",
+    500,
+    blocks=True,
+)
+ABLATION_WORKLOADS = [
+    one for one in [*WORKLOADS, CHANCE] if any(one.name in a.workloads.split() for a in ABLATIONS)
+]
