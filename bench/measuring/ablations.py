@@ -45,7 +45,7 @@ CONNECTION = "server/connection.c"
 SCAN = "http/scan.h"
 HEAD = "http/request_head.c"
 HISTORY = "server/history.c"
-HEADER_MEMO = "header memo"
+KNOWN_BLOCKS = "known field blocks"
 
 # ------------------------------------------------------------------------------------- the environ
 
@@ -58,34 +58,41 @@ PyObject *environ = PyDict_New(), *key, *value;
 
 OF_THE_ENVIRON = (
     Ablation(
-        HEADER_MEMO,
-        "hello fields cookie flask",
-        (
-            (
-                MEMO,
-                "if (block.len == 0 || block.len > HEADER_MEMO_MAX)",
-                "if (true)",
-            ),
-        ),
-        code=(MEMO, "python/wsgi/header_memo.h"),
-        loose=13,
+        KNOWN_BLOCKS,
+        "hello fields cookie close pipeline flask",
+        ((HEAD, "return head->memo &&", "return false &&"),),
+        code=("http/field_memo.c", "http/field_memo.h", MEMO, "python/wsgi/header_memo.h"),
+        loose=50,
     ),
     Ablation(
-        "hits of the memo",
+        "environs of known field blocks",
+        "hello fields cookie flask",
+        ((MEMO, "bool known = head->block != 0 &&", "bool known = false &&"),),
+        code=(MEMO, "python/wsgi/header_memo.h"),
+        loose=25,
+    ),
+    Ablation(
+        "hits of known field blocks",
         "hello fields cookie",
-        ((MEMO, "if (entry->fingerprint != fingerprint ||", "if (true ||"),),
+        (("http/field_memo.c", "return entry && bytes.len >= entry->len &&", "return false &&"),),
+    ),
+    Ablation(
+        "knowing what the last environ had",
+        "hello fields",
+        ((ENVIRON, "if (!value || *there == value)", "if (!value)"),),
+        loose=8,
     ),
     Ablation(
         "environ template",
         "hello fields",
         ((ENVIRON, "PyObject *environ = PyDict_Copy(cache->templates[listener]);", KEY_BY_KEY),),
-        over=HEADER_MEMO,
+        over=KNOWN_BLOCKS,
     ),
     Ablation(
         "remembered field names",
         "hello fields",
         ((ENVIRON, "if (field->name.len > ENVIRON_NAME_MAX)", "if (true)"),),
-        over=HEADER_MEMO,
+        over=KNOWN_BLOCKS,
         code=(
             "python/wsgi/environ.c:environ_slot",
             "python/wsgi/environ.c:environ_remember",
@@ -103,7 +110,7 @@ OF_THE_ENVIRON = (
                 "if (true)",
             ),
         ),
-        over=HEADER_MEMO,
+        over=KNOWN_BLOCKS,
         loose=4,
     ),
     Ablation(
@@ -113,16 +120,20 @@ OF_THE_ENVIRON = (
         loose=1,
     ),
     Ablation(
-        "remembered peers",
-        "hello",
-        ((ENVIRON, "bool known = peer->port &&", "bool known = false && peer->port &&"),),
+        "remembered hosts and ports",
+        "hello close",
+        (
+            (ENVIRON, "if (known->text && address_host_equal(", "if (false && address_host_equal("),
+            (ENVIRON, "if (known->text && known->port == port)", "if (false)"),
+        ),
+        code=("socket/address.c:address_host_equal", "socket/address.c:address_host_hash"),
         loose=12,
     ),
     Ablation(
         "remembered path",
         "hello flask",
-        ((ENVIRON, "if (!last || !text_is(last, path))", "if (true)"),),
-        loose=6,
+        ((ENVIRON, "if (!cache->last_path || !text_is(cache->last_path, path))", "if (true)"),),
+        loose=4,
     ),
     Ablation(
         "shared empty input",
@@ -172,7 +183,7 @@ OF_THE_CALL = (
         (
             (
                 RESPONDER,
-                "if (Py_REFCNT(responder) == 1 && !server->spare_responder)",
+                "if (responder_is_ours(responder) && !server->spare_responder)",
                 "if (false)",
             ),
         ),
@@ -181,8 +192,38 @@ OF_THE_CALL = (
     Ablation(
         "response fields in place",
         "hello flask",
-        ((FIELDS, "count <= RESPONSE_FIELDS_INLINE ?", "count == 0 ?"),),
+        ((FIELDS, "if (count <= RESPONSE_FIELDS_INLINE)", "if (count == 0)"),),
         loose=8,
+    ),
+    Ablation(
+        "write() kept with its start_response",
+        "hello",
+        (
+            (
+                RESPONDER,
+                "    if (!responder->write)\n        responder->write = ",
+                "    Py_CLEAR(responder->write);\n        responder->write = ",
+            ),
+        ),
+        code=("python/wsgi/responder.c:responder_drop_spare",),
+        loose=6,
+    ),
+    Ablation(
+        "known response fields",
+        "hello flask",
+        (
+            (
+                FIELDS,
+                "if (known->name != fresh.name || known->value != fresh.value)",
+                "if (true)",
+            ),
+        ),
+        code=(
+            "python/wsgi/response_fields.c:checked_field_slot",
+            "python/wsgi/response_fields.c:checked_field_keep",
+            "python/wsgi/response_fields.c:checked_fields_clear",
+        ),
+        loose=20,
     ),
     Ablation(
         "short way of a single bytes",
@@ -397,15 +438,13 @@ OF_THE_REST = (
         loose=10,
     ),
     Ablation(
-        "HTTP/1.1 compared at once",
-        "hello",
+        "letters by eight",
+        "hello fields flask",
         (
-            (
-                HEAD,
-                'if (cursor->end - at >= 10 && memcmp(at, "HTTP/1.1\\r\\n", 10) == 0)',
-                "if (false)",
-            ),
+            ("base/slice.c", "for (; len - at >= 8; at += 8)", "for (; false; at += 8)"),
+            ("base/slice.c", "if (len >= 8)", "if (false)"),
         ),
+        code=("base/slice.c:ascii_lower_eight",),
         loose=5,
     ),
     Ablation(

@@ -107,11 +107,6 @@ static int take_version(struct request_head *head, struct cursor *cursor)
 {
     static const struct slice form = {"HTTP/1.1", sizeof("HTTP/1.1") - 1};
     const char *at = cursor->at;
-    if (cursor->end - at >= 10 && memcmp(at, "HTTP/1.1\r\n", 10) == 0) {
-        head->minor = 1;
-        cursor->at += form.len;
-        return LINE_DONE;
-    }
     for (size_t i = 0; i < form.len; i++, at++) {
         if (at == cursor->end)
             return LINE_UNFINISHED;

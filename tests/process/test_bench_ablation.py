@@ -41,18 +41,18 @@ def test_names_are_told_apart():
 @pytest.fixture(scope="module")
 def built():
     """Compiling everything takes half a minute; the next one compiles a file."""
-    return variants.of(variants.named("header memo"))
+    return variants.of(variants.named("known field blocks"))
 
 
 def test_one_round(built, tmp_path):
     found = tmp_path / "found.json"
     command = [sys.executable, str(ROOT / "bench" / "ablation.py"), "hello", "--rounds", "1"]
-    command += ["--seconds", "0.2", "--only", "header memo", "--json", str(found)]
+    command += ["--seconds", "0.2", "--only", "known field blocks", "--json", str(found)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     rows = json.loads(found.read_text())["workloads"]["hello"]["rows"]
     names = [row["name"] for row in rows]
-    assert names == ["shipped", "shipped, once more", "without header memo"]
+    assert names == ["shipped", "shipped, once more", "without known field blocks"]
     for row in rows:
         assert row["wrong"] == "" and row["fast"][0]["wrong"] == ""
         assert row["fast"][0]["answers"] > 0 and row["fast"][0]["cpu_us"] > 0
@@ -63,7 +63,7 @@ def test_what_was_built_is_what_runs(built):
     try:
         built.start(None, workloads.HELLOS[0].request)
         maps = pathlib.Path(f"/proc/{built.process.pid}/maps").read_text()
-        assert f"{variants.FOLDER}/header-memo/zolal/_zolal." in maps
+        assert f"{variants.FOLDER}/known-field-blocks/zolal/_zolal." in maps
         assert "site-packages/zolal/" not in maps
     finally:
         built.stop()
