@@ -26,9 +26,9 @@ EXAMPLES = """\
 examples:
   ./dev bench ablation                                   everything: 20 minutes
   ./dev bench ablation fields cookie --rounds 5
-  ./dev bench ablation --only "header memo,environ template" --json found.json
+  ./dev bench ablation --only "known field blocks,environ template" --json found.json
   ./dev bench ablation sleep mixed chance                the ways to hand over the loop
-  ./dev bench ablation --only "header memo" --instructions
+  ./dev bench ablation --only "known field blocks" --instructions
 
 A copy of the sources is edited as bench/measuring/ablations.py says, and the extension built from
 it, below build/ablation. CPU us: as in ./dev bench peers. without/with: its ratio to the shipped

@@ -495,6 +495,7 @@ NOT_NOTED: Edit = (
     "if (!exchange->has_waited) /*",
     "if (false) /*",
 )
+SECOND_TIME: Edit = (HISTORY, "SCORE_OF_A_BLOCK = 4,", "SCORE_OF_A_BLOCK = 3,")
 NOT_TAKEN: Edit = ("server/lead.c", "    if (idle)\n", "    if (false)\n")
 
 HANDING_OVER = (
@@ -505,6 +506,8 @@ HANDING_OVER = (
         way=True,
     ),
     Ablation("history: the lead passed", WAYS, (NOT_TO_IDLE,), way=True),
+    Ablation("history believed the second time", WAYS, (SECOND_TIME,), way=True),
+    Ablation("the same, the lead passed", WAYS, (SECOND_TIME, NOT_TO_IDLE), way=True),
     Ablation("history: an idle thread", WAYS, (NOT_PASSED,), way=True),
     Ablation("always a thread (a pool)", WAYS, (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED), way=True),
     Ablation(

@@ -2,7 +2,7 @@
 
 /* A call that blocked counts for more than one that did not: a wrong guess costs a wake-up, a
  * missed one costs everybody the time until the keeper sees it. */
-enum { SCORE_BLOCKS = 4, SCORE_MOST = 8, KEY_BYTES = 64 };
+enum { SCORE_OF_A_BLOCK = 4, SCORE_EXPECTED = 4, SCORE_MOST = 8, KEY_BYTES = 64 };
 
 /* FNV-1a. */
 uint32_t history_key(struct slice path)
@@ -22,14 +22,14 @@ static uint16_t tag_of(uint32_t key)
 bool history_blocks(const struct history *history, uint32_t key)
 {
     bool known = history->slots[key % HISTORY_SLOTS].tag == tag_of(key);
-    return (known ? history->slots[key % HISTORY_SLOTS].score : history->all) >= SCORE_BLOCKS;
+    return (known ? history->slots[key % HISTORY_SLOTS].score : history->all) >= SCORE_EXPECTED;
 }
 
 static uint8_t score_after(uint8_t score, bool blocked)
 {
     if (!blocked)
         return score > 0 ? score - 1 : 0;
-    return score + SCORE_BLOCKS < SCORE_MOST ? score + SCORE_BLOCKS : SCORE_MOST;
+    return score + SCORE_OF_A_BLOCK < SCORE_MOST ? score + SCORE_OF_A_BLOCK : SCORE_MOST;
 }
 
 void history_note(struct history *history, uint32_t key, bool blocked)
