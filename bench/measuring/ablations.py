@@ -38,6 +38,8 @@ class Ablation:
 ENVIRON = "python/wsgi/environ.c"
 MEMO = "python/wsgi/header_memo.c"
 RESPONDER = "python/wsgi/responder.c"
+ANSWER = "python/wsgi/answer.c"
+START_RESPONSE = "python/wsgi/start_response.c"
 FIELDS = "python/wsgi/response_fields.c"
 CALL = "server/worker_call.c"
 EXCHANGE = "server/exchange.c"
@@ -174,7 +176,7 @@ OF_THE_CALL = (
                 "0 |",
             ),
         ),
-        code=("python/wsgi/responder.c:responder_call_slow",),
+        code=("python/wsgi/start_response.c:responder_call_slow",),
         loose=5,
     ),
     Ablation(
@@ -200,7 +202,7 @@ OF_THE_CALL = (
         "hello",
         (
             (
-                RESPONDER,
+                START_RESPONSE,
                 "    if (!responder->write)\n        responder->write = ",
                 "    Py_CLEAR(responder->write);\n        responder->write = ",
             ),
@@ -230,12 +232,12 @@ OF_THE_CALL = (
         "hello post large",
         (
             (
-                RESPONDER,
+                ANSWER,
                 "if (responder_send_single(responder))\n",
                 "if (false && responder_send_single(responder))\n",
             ),
         ),
-        code=("python/wsgi/responder.c:responder_send_single",),
+        code=("python/wsgi/answer.c:responder_send_single",),
         loose=2,
     ),
     Ablation(
@@ -243,7 +245,7 @@ OF_THE_CALL = (
         "flask",
         (
             (
-                RESPONDER,
+                ANSWER,
                 "(soon ? exchange_flush_soon(exchange) : exchange_flush(exchange))",
                 "exchange_flush(exchange)",
             ),
@@ -298,7 +300,7 @@ OF_THE_OUTPUT = (
         ),
         code=(
             "server/output.c:output_lend",
-            "python/wsgi/responder.c:responder_release_bytes",
+            "python/wsgi/answer.c:responder_release_bytes",
         ),
         loose=14,
     ),
@@ -507,7 +509,7 @@ HANDING_OVER = (
     ),
     Ablation("history: the lead passed", WAYS, (NOT_TO_IDLE,), way=True),
     Ablation("history believed the second time", WAYS, (SECOND_TIME,), way=True),
-    Ablation("the same, the lead passed", WAYS, (SECOND_TIME, NOT_TO_IDLE), way=True),
+    Ablation("believed the second time: the lead passed", WAYS, (SECOND_TIME, NOT_TO_IDLE), way=True),
     Ablation("history: an idle thread", WAYS, (NOT_PASSED,), way=True),
     Ablation("always a thread (a pool)", WAYS, (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED), way=True),
     Ablation(
