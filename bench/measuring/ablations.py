@@ -43,6 +43,8 @@ START_RESPONSE = "python/wsgi/start_response.c"
 FIELDS = "python/wsgi/response_fields.c"
 CALL = "server/worker_call.c"
 EXCHANGE = "server/exchange.c"
+EXCHANGE_BODY = "server/exchange_body.c"
+EXCHANGE_REPLY = "server/exchange_reply.c"
 CONNECTION = "server/connection.c"
 SCAN = "http/scan.h"
 HEAD = "http/request_head.c"
@@ -250,7 +252,7 @@ OF_THE_CALL = (
                 "exchange_flush(exchange)",
             ),
         ),
-        code=("server/exchange.c:exchange_flush_soon",),
+        code=("server/exchange_reply.c:exchange_flush_soon",),
         loose=4,
     ),
     Ablation(
@@ -275,7 +277,7 @@ OF_THE_OUTPUT = (
         "hello flask",
         (
             (
-                EXCHANGE,
+                EXCHANGE_REPLY,
                 "    exchange->head_sent = true;\n    exchange->connection->sent_request = "
                 "exchange->id;\n    return 0;",
                 "    exchange->head_sent = true;\n    exchange->connection->sent_request = "
@@ -422,8 +424,8 @@ OF_THE_REST = (
     Ablation(
         "body used in place",
         "post",
-        ((EXCHANGE, "if (in_place && data.len == want)", "if (false)"),),
-        code=("server/exchange.c:exchange_keep_body",),
+        ((EXCHANGE_BODY, "if (in_place && data.len == want)", "if (false)"),),
+        code=("server/exchange_body.c:exchange_keep_body",),
         loose=12,
     ),
     Ablation(
@@ -509,7 +511,9 @@ HANDING_OVER = (
     ),
     Ablation("history: the lead passed", WAYS, (NOT_TO_IDLE,), way=True),
     Ablation("history believed the second time", WAYS, (SECOND_TIME,), way=True),
-    Ablation("believed the second time: the lead passed", WAYS, (SECOND_TIME, NOT_TO_IDLE), way=True),
+    Ablation(
+        "believed the second time: the lead passed", WAYS, (SECOND_TIME, NOT_TO_IDLE), way=True
+    ),
     Ablation("history: an idle thread", WAYS, (NOT_PASSED,), way=True),
     Ablation("always a thread (a pool)", WAYS, (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED), way=True),
     Ablation(
