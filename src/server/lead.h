@@ -44,8 +44,8 @@ struct lead_ops {
     /* Start a thread that calls lead_follow. May release the lock meanwhile. Returns whether that
      * went well; else it is not asked again. */
     bool (*spawn)(void *context);
-    /* The keeper's wait was ended by a signal. */
-    void (*interrupted)(void *context);
+    /* The keeper may have waited: see whether a signal has come meanwhile. */
+    void (*check)(void *context);
     void *context;
 };
 
@@ -103,6 +103,9 @@ bool lead_has_idle(const struct lead *lead);
 
 /* There is work for a thread: wake an idle one. Returns false when there is none. */
 bool lead_call_in(struct lead *lead);
+
+/* Have the keeper call ops.check soon. */
+void lead_call_keeper(struct lead *lead);
 
 /* The leader is going to wait or to block: another thread leads from now on. Nothing happens when
  * `thread` does not lead. */
