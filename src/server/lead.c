@@ -292,6 +292,7 @@ void lead_end(struct lead *lead)
 {
     struct lead_thread *thread;
     lead->ended = true;
+    lead_set_leader(lead, &lead->keeper); /* who comes back to the loop leaves it alone */
     while ((thread = lead_pick(lead)))
         lead_wake(thread);
     lead_wake(&lead->keeper);

@@ -86,7 +86,8 @@ void lead_keep(struct lead *lead);
  * how many are left. */
 unsigned lead_join(struct lead *lead, uint64_t timeout_ns);
 
-/* Let every thread return. */
+/* Let every thread return. From now on the keeper has the lead: another that is in a call or waits
+ * for events serves no more of them, and what they were about may go. */
 void lead_end(struct lead *lead);
 
 /* Around a call of the application by `thread`. lead_call_end returns whether it leads (still). */

@@ -507,6 +507,7 @@ static void handle(unsigned number, struct lead_thread *thread)
 
 static void serve_event(unsigned event, struct lead_thread *thread)
 {
+    explore_check(!world.joining, "an event is served when all is closed");
     if (event == EVENT_WAKEUP)
         return;
     if (event == EVENT_SIGNAL) {
@@ -542,7 +543,8 @@ static bool wait_for_loop(struct lead_thread *thread)
     here()->interrupted = false;
     take_lock();
     world.waiting = false;
-    explore_check(lead_leads(&world.lead, thread), "the lead was lost while waiting for events");
+    explore_check(lead_leads(&world.lead, thread) || world.lead.ended,
+                  "the lead was lost while waiting for events");
     return check_signals();
 }
 

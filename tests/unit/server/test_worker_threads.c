@@ -36,6 +36,7 @@ static struct site {
     int client;           /* the peer's end of the one connection; -1: there is none */
     bool stop_in_wait;    /* a stop and a request come while the leader waits */
     bool stop_in_call;    /* or the stop later, and first a request and a connection */
+    bool end_in_call;     /* or the keeper ends it all */
     struct address listening;
     int caller;           /* that connection's client; -1: there is none */
     bool saw_stop;        /* the request's handler */
@@ -72,10 +73,11 @@ static void send_stop_and_request(void)
 {
     struct epoll_event events[8];
     epoll_wait(site.worker->loop.epoll_fd, events, 8, 0);
-    if (!site.stop_in_call)
+    bool stop_now = !site.stop_in_call && !site.end_in_call;
+    if (stop_now)
         worker_stop(site.worker);
     send(site.client, HELLO, sizeof(HELLO) - 1, 0);
-    if (site.stop_in_call) {
+    if (!stop_now) {
         site.caller = socket(AF_INET, SOCK_STREAM, 0);
         connect(site.caller, &site.listening.sa, site.listening.len);
     }
@@ -166,6 +168,10 @@ static void until_stopping(void *context, struct exchange *exchange)
 {
     if (site.stop_in_call)
         worker_stop(site.worker);
+    if (site.end_in_call) {
+        site.worker->lead.clock = CLOCK_MONOTONIC; /* it always runs: the lead is not taken */
+        site.is_over = true;
+    }
     for (int ms = 0; ms < PATIENCE_MS && !site.worker->stopping; ms += 10) {
         unlock(context);
         rest(10);
@@ -278,21 +284,36 @@ static void test_a_stop_is_not_lost_with_the_lead(void **state)
 
 /* A stop closes the listeners, but not before what the loop has found of them is served. (A mistake
  * here is seen by ASan.) */
-static void test_a_stop_leaves_no_event_of_a_listener(void **state)
+static void run_with_caller(void)
 {
     struct listener_options options = {.backlog = 8};
     struct error err;
-    (void)state;
-    begin(2, until_stopping);
-    site.stop_in_wait = site.stop_in_call = true;
+    site.stop_in_wait = true;
     assert_int_equal(address_parse(&site.listening, "127.0.0.1:0", NULL), 0);
     int fd = listener_open(&site.listening, &options, &err);
     assert_true(fd >= 0);
     assert_int_equal(worker_listen(site.worker, fd, &site.listening, &err), 0);
     assert_int_equal(run(NULL), 0);
     assert_true(site.saw_stop);
-    assert_answered();
     close(site.caller);
+}
+
+static void test_a_stop_leaves_no_event_of_a_listener(void **state)
+{
+    (void)state;
+    begin(2, until_stopping);
+    site.stop_in_call = true;
+    run_with_caller();
+    assert_answered();
+    end();
+}
+
+static void test_the_end_in_a_call_leaves_no_event(void **state)
+{
+    (void)state;
+    begin(2, until_stopping);
+    site.end_in_call = true;
+    run_with_caller();
     end();
 }
 
@@ -475,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_stop_is_not_lost_with_the_lead),
         cmocka_unit_test(test_a_stop_leaves_no_event_of_a_listener),
+        cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
         cmocka_unit_test(test_the_end_by_a_signal_wakes_the_leader),
         cmocka_unit_test(test_the_time_for_the_last_threads_does_not_begin_again),
         cmocka_unit_test(test_a_signal_just_before_a_wait_is_seen_to),
