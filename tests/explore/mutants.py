@@ -36,10 +36,6 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "sight->quiet + 1 : 0  is  sight->quiet + 1 : sight->quiet + 1",
     ): "the keeper sleeps sooner, and the next call wakes it",
     (
-        "lead_take",
-        "if (lead_call(lead) != call || lead->ended)  without lead->ended",
-    ): "who leads after the end does not turn",
-    (
         "lead_tell_late",
         "if (lead_call(lead) == call && !lead->ended)  without !lead->ended",
     ): "replies that wait may leave after the end, too",
