@@ -6,7 +6,7 @@
 #include "explore.h"
 #include "lead_model.h"
 
-#define STATES_MAX UINT64_C(30000000)
+#define STATES_MAX UINT64_C(60000000)
 
 static const struct lead_bounds all[] = {
     {.name = "calls-1", .threads = 1, .requests = 2, .kinds = CALL_ANY, .forever = 1},
