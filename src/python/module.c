@@ -6,6 +6,7 @@
 #include "python/reader_type.h"
 #include "python/recording.h"
 #include "python/server_type.h"
+#include "python/signal_pipe.h"
 #include "python/wsgi/file_wrapper.h"
 #include "python/wsgi/input.h"
 #include "python/wsgi/responder.h"
@@ -82,14 +83,49 @@ static int module_import_io(struct module_state *state)
     return state->file_io && state->buffered_reader && state->buffered_random ? 0 : -1;
 }
 
+static PyObject *module_after_fork(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    recording_after_fork(state_of_module(module));
+    signal_pipe_forget(state_of_module(module));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_functions[] = {
+    {"_after_fork", module_after_fork, METH_NOARGS,
+     "Forget what is the parent's, in a forked child."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* os.register_at_fork(after_in_child=_after_fork) */
+static int module_watch_forks(PyObject *module)
+{
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *forget = PyObject_GetAttrString(module, "_after_fork");
+    PyObject *watch = os ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+    PyObject *names = Py_BuildValue("(s)", "after_in_child");
+    PyObject *result = NULL;
+    if (forget && watch && names)
+        result = PyObject_Vectorcall(watch, &forget, 0, names);
+    Py_XDECREF(names);
+    Py_XDECREF(watch);
+    Py_XDECREF(forget);
+    Py_XDECREF(os);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
 static int module_exec(PyObject *module)
 {
     struct module_state *state = state_of_module(module);
+    state->wakeup_fd = -1;
     if (module_add_strings(state) < 0 || calls_init(state) < 0 || module_import_io(state) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
     if (module_add_limits(module) < 0 || recording_add(module) < 0)
+        return -1;
+    if (PyModule_AddFunctions(module, module_functions) < 0 || module_watch_forks(module) < 0)
         return -1;
     if (file_wrapper_type_add(module) < 0 || input_type_add(module) < 0 ||
         responder_type_add(module) < 0 || server_type_add(module) < 0)

@@ -56,14 +56,12 @@ void recording_end(PyObject *module)
     recording_finish(state_of_module(module), true);
 }
 
-static PyObject *recording_after_fork(PyObject *module, PyObject *unused)
+void recording_after_fork(struct module_state *state)
 {
-    struct module_state *state = state_of_module(module);
     recorder_forget();
     if (state->recording)
         recording_forget(state->recording);
     state->recording = NULL;
-    Py_RETURN_NONE;
 }
 
 static PyMethodDef recording_functions[] = {
@@ -71,32 +69,10 @@ static PyMethodDef recording_functions[] = {
      "recording_start(size=0)\n--\n\nStart this process's recording; returns its path."},
     {"recording_stop", (PyCFunction)(void (*)(void))recording_stop, METH_VARARGS | METH_KEYWORDS,
      "recording_stop(remove=True)\n--\n\nEnd it; `remove`: delete the file."},
-    {"_recording_after_fork", recording_after_fork, METH_NOARGS,
-     "Forget the parent's recording, in a forked child."},
     {NULL, NULL, 0, NULL},
 };
 
-/* os.register_at_fork(after_in_child=_recording_after_fork) */
-static int recording_watch_forks(PyObject *module)
-{
-    PyObject *os = PyImport_ImportModule("os");
-    PyObject *forget = PyObject_GetAttrString(module, "_recording_after_fork");
-    PyObject *watch = os ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
-    PyObject *names = Py_BuildValue("(s)", "after_in_child");
-    PyObject *result = NULL;
-    if (forget && watch && names)
-        result = PyObject_Vectorcall(watch, &forget, 0, names);
-    Py_XDECREF(names);
-    Py_XDECREF(watch);
-    Py_XDECREF(forget);
-    Py_XDECREF(os);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
-}
-
 int recording_add(PyObject *module)
 {
-    if (PyModule_AddFunctions(module, recording_functions) < 0)
-        return -1;
-    return recording_watch_forks(module);
+    return PyModule_AddFunctions(module, recording_functions);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "python/exception.h"
+#include "python/signal_pipe.h"
 #include "python/wsgi/responder.h"
 #include "socket/listener.h"
 #include "trace/recorder.h"
@@ -26,10 +27,9 @@ static void server_lock(void *context, void *token)
 static bool server_check_signals(void *context)
 {
     struct server *server = context;
-    if (PyErr_CheckSignals() == 0)
-        return true;
-    Py_XSETREF(server->failure, exception_fetch());
-    return false;
+    if (PyErr_CheckSignals() < 0)
+        Py_XSETREF(server->failure, exception_fetch());
+    return !server->failure;
 }
 
 static void server_raise_failure(struct server *server)
@@ -85,10 +85,14 @@ static void server_on_message(void *context, const char *text)
 }
 
 /* What each application thread runs: one call. */
-static PyObject *server_follow(struct server *server, PyObject *unused)
+static PyObject *server_follow(struct server *server, PyObject *number)
 {
     struct recording *recording = server->state->recording;
-    (void)unused;
+    long own_number = PyLong_AsLong(number);
+    if (own_number == server->turned_away)
+        Py_RETURN_NONE;
+    if (own_number == server->awaited)
+        server->awaited = 0;
     bool attached = recording && recorder_attach(recording) == 0;
     int result = worker_follow(server->worker);
     if (attached)
@@ -102,34 +106,52 @@ static PyObject *server_follow(struct server *server, PyObject *unused)
 
 /* Application threads are Python's own kind, so that what looks after threads knows them. They are
  * daemons: one that is stuck in the application must not keep the process. */
-static int server_spawn(void *context)
+static PyObject *server_make_thread(struct server *server, long number)
 {
-    struct server *server = context;
     PyObject *threading = PyImport_ImportModule("threading");
     PyObject *type = threading ? PyObject_GetAttrString(threading, "Thread") : NULL;
     PyObject *follow = PyObject_GetAttrString((PyObject *)server, "_follow");
     PyObject *none = PyTuple_New(0);
     PyObject *keywords =
-        follow
-            ? Py_BuildValue("{s:O,s:N,s:O}", "target", follow, "name",
-                            PyUnicode_FromFormat("zolal-%zd", PyList_GET_SIZE(server->spawned) + 1),
-                            "daemon", Py_True)
-            : NULL;
+        follow ? Py_BuildValue("{s:O,s:(l),s:N,s:O}", "target", follow, "args", number, "name",
+                               PyUnicode_FromFormat("zolal-%ld", number), "daemon", Py_True)
+               : NULL;
     PyObject *thread = type && none && keywords ? PyObject_Call(type, none, keywords) : NULL;
-    PyObject *started = thread && PyList_Append(server->spawned, thread) == 0
-                            ? PyObject_CallMethod(thread, "start", NULL)
-                            : NULL;
-    Py_XDECREF(thread);
     Py_XDECREF(keywords);
     Py_XDECREF(none);
     Py_XDECREF(follow);
     Py_XDECREF(type);
     Py_XDECREF(threading);
+    return thread;
+}
+
+/* start() has raised. Either there is no thread, or a signal's handler has raised, maybe while
+ * start() waited for a thread that does come: one that is not here yet will be turned away. */
+static int server_not_started(struct server *server)
+{
+    bool is_here = server->awaited == 0;
+    server->turned_away = server->awaited;
+    if (!is_here && PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        PyErr_Clear();
+        return -EAGAIN;
+    }
+    Py_XSETREF(server->failure, exception_fetch());
+    return is_here ? 0 : -ECANCELED;
+}
+
+static int server_spawn(void *context)
+{
+    struct server *server = context;
+    long number = (long)PyList_GET_SIZE(server->spawned) + 1;
+    server->awaited = number;
+    PyObject *thread = server_make_thread(server, number);
+    PyObject *started = thread && PyList_Append(server->spawned, thread) == 0
+                            ? PyObject_CallMethod(thread, "start", NULL)
+                            : NULL;
+    int result = started ? 0 : server_not_started(server);
     Py_XDECREF(started);
-    if (started)
-        return 0;
-    PyErr_WriteUnraisable((PyObject *)server);
-    return -1;
+    Py_XDECREF(thread);
+    return result;
 }
 
 /* OSError(errno, text), so that str() is our line and the subclass is errno's. */
@@ -310,10 +332,14 @@ static PyObject *server_run(struct server *server, PyObject *application)
     server->spawned = PyList_New(0);
     if (!server->spawned)
         return NULL;
+    struct signal_pipe signals;
+    if (signal_pipe_open(&signals, server->state, server->worker) < 0)
+        return NULL;
     server->application = Py_NewRef(application);
     server->is_running = true;
     int result = worker_run(server->worker, &err);
     server->is_running = false;
+    signal_pipe_close(&signals, server->state);
     unsigned left = worker_threads_left(server->worker);
     if (left > 0) {
         char text[128];
@@ -394,7 +420,7 @@ static PyMethodDef server_methods[] = {
      "unix_mode=0)\n--\n\nListen; returns the address as it came to be."},
     {"run", (PyCFunction)server_run, METH_O,
      "run($self, application, /)\n--\n\nServe a WSGI application until stop()."},
-    {"_follow", (PyCFunction)server_follow, METH_NOARGS, "An application thread's life."},
+    {"_follow", (PyCFunction)server_follow, METH_O, "An application thread's life."},
     {"early_hints", responder_early_hints, METH_O,
      "early_hints($self, headers, /)\n--\n\nwsgi.early_hints: send 103 with these headers."},
     {"stop", (PyCFunction)server_stop, METH_NOARGS,

@@ -9,7 +9,7 @@
 
 struct responder;
 
-/* `failure`: what a Python signal handler raised during a wait, to be raised by run(). */
+/* `failure`: what a Python signal handler raised in run(), to be raised by it. */
 struct server {
     PyObject_HEAD struct module_state *state;
     PyObject *application; /* NULL until run() */
@@ -20,6 +20,8 @@ struct server {
     PyObject *failure;
     unsigned threads;
     PyObject *spawned;         /* a list: the threads that were started */
+    long awaited;              /* the number of the one that is being started; 0: it is here */
+    long turned_away;          /* of one that may still come, and must not; 0: none */
     PyObject *spare_responder; /* one kept for the next request */
     bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;

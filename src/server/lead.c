@@ -2,7 +2,8 @@
 
 #include <errno.h>
 
-/* Ticks without a call after which the keeper sleeps until there is one (a test has fewer). */
+/* Ticks of no call, or of one and the same, after which the keeper ends its look: it sleeps until
+ * there is one, or sees to signals (a test has fewer). */
 #ifndef LEAD_QUIET_TICKS
 #define LEAD_QUIET_TICKS 50
 #endif
@@ -73,13 +74,13 @@ static void lead_wake(struct lead_thread *thread)
     lead_gate_open(&thread->gate);
 }
 
-/* Wait without the lock. */
-static enum lead_woken lead_rest(struct lead *lead, struct lead_gate *gate, uint64_t timeout_ns)
+/* Wait without the lock. Returns as lead_gate_wait. */
+static bool lead_rest(struct lead *lead, struct lead_gate *gate, uint64_t end_ns)
 {
     void *token = lead->ops.unlock(lead->ops.context);
-    enum lead_woken woken = lead_gate_wait(gate, timeout_ns);
+    bool in_time = lead_gate_wait(gate, end_ns);
     lead->ops.lock(lead->ops.context, token);
-    return woken;
+    return in_time;
 }
 
 void lead_wait(struct lead *lead, struct lead_gate *gate)
@@ -118,6 +119,11 @@ static void lead_leave_call(struct lead *lead)
 {
     if (lead_call(lead) & 1)
         lead_count_call(lead);
+}
+
+void lead_call_keeper(struct lead *lead)
+{
+    lead_wake(&lead->keeper);
 }
 
 void lead_pass(struct lead *lead, struct lead_thread *thread)
@@ -187,11 +193,9 @@ static enum lead_look lead_look_once(struct lead *lead, struct lead_sight *sight
     uint32_t call = lead_call(lead);
     bool same = call == sight->call;
     sight->call = call;
-    if (!(call & 1)) {
-        sight->quiet = same ? sight->quiet + 1 : 0;
+    sight->quiet = same ? sight->quiet + 1 : 0;
+    if (!(call & 1))
         return LEAD_FINE;
-    }
-    sight->quiet = 0;
     uint64_t cpu_ns = lead_cpu_ns(atomic_load_explicit(&lead->clock, memory_order_relaxed));
     bool idle = cpu_ns - sight->cpu_ns < LEAD_TICK_NS / 4;
     sight->cpu_ns = cpu_ns;
@@ -222,33 +226,29 @@ static void lead_tell_late(struct lead *lead, uint32_t call)
 }
 
 /* Look at the leader from tick to tick until something is to be done that needs the lock, which is
- * not held here. */
-static enum lead_woken lead_look(struct lead *lead, struct lead_sight *sight, enum lead_look *look)
+ * not held here, or somebody wakes us. */
+static enum lead_look lead_look(struct lead *lead, struct lead_sight *sight)
 {
-    enum lead_woken woken;
-    *look = LEAD_FINE;
-    do {
-        woken = lead_gate_wait(&lead->keeper.gate, LEAD_TICK_NS);
-        if (woken == LEAD_TIMED_OUT)
-            *look = lead_look_once(lead, sight);
-    } while (woken == LEAD_TIMED_OUT && *look == LEAD_FINE && sight->quiet < LEAD_QUIET_TICKS);
-    return woken;
+    enum lead_look look = LEAD_FINE;
+    while (look == LEAD_FINE && sight->quiet < LEAD_QUIET_TICKS) {
+        if (lead_gate_wait(&lead->keeper.gate, lead_now_ns() + LEAD_TICK_NS))
+            break;
+        look = lead_look_once(lead, sight);
+    }
+    return look;
 }
 
 static void lead_watch(struct lead *lead)
 {
     struct lead_sight sight = {0};
-    enum lead_look look;
     void *token = lead->ops.unlock(lead->ops.context);
-    enum lead_woken woken = lead_look(lead, &sight, &look);
+    enum lead_look look = lead_look(lead, &sight);
     lead->ops.lock(lead->ops.context, token);
-    if (woken == LEAD_INTERRUPTED)
-        lead->ops.interrupted(lead->ops.context);
-    else if (look == LEAD_BLOCKED)
+    if (look == LEAD_BLOCKED)
         lead_take(lead, sight.call);
     else if (look == LEAD_LATE)
         lead_tell_late(lead, sight.call);
-    else if (woken == LEAD_TIMED_OUT && !(lead_call(lead) & 1))
+    else if (!(lead_call(lead) & 1))
         lead->watched = false; /* the next call wakes us */
 }
 
@@ -274,16 +274,17 @@ void lead_keep(struct lead *lead)
             ops->turn(ops->context, &lead->keeper);
         else if (lead->watched)
             lead_watch(lead);
-        else if (lead_rest(lead, &lead->keeper.gate, LEAD_FOR_EVER) == LEAD_INTERRUPTED)
-            ops->interrupted(ops->context);
+        else
+            lead_rest(lead, &lead->keeper.gate, LEAD_FOR_EVER);
+        ops->check(ops->context);
     }
 }
 
 unsigned lead_join(struct lead *lead, uint64_t timeout_ns)
 {
-    while (lead->threads > 0)
-        if (lead_rest(lead, &lead->keeper.gate, timeout_ns) == LEAD_TIMED_OUT)
-            break;
+    uint64_t end_ns = lead_now_ns() + timeout_ns;
+    while (lead->threads > 0 && lead_rest(lead, &lead->keeper.gate, end_ns))
+        continue;
     return lead->threads;
 }
 
@@ -291,6 +292,7 @@ void lead_end(struct lead *lead)
 {
     struct lead_thread *thread;
     lead->ended = true;
+    lead_set_leader(lead, &lead->keeper); /* who comes back to the loop leaves it alone */
     while ((thread = lead_pick(lead)))
         lead_wake(thread);
     lead_wake(&lead->keeper);

@@ -44,8 +44,8 @@ struct lead_ops {
     /* Start a thread that calls lead_follow. May release the lock meanwhile. Returns whether that
      * went well; else it is not asked again. */
     bool (*spawn)(void *context);
-    /* The keeper's wait was ended by a signal. */
-    void (*interrupted)(void *context);
+    /* The keeper may have waited: see whether a signal has come meanwhile. */
+    void (*check)(void *context);
     void *context;
 };
 
@@ -86,7 +86,8 @@ void lead_keep(struct lead *lead);
  * how many are left. */
 unsigned lead_join(struct lead *lead, uint64_t timeout_ns);
 
-/* Let every thread return. */
+/* Let every thread return. From now on the keeper has the lead: another that is in a call or waits
+ * for events serves no more of them, and what they were about may go. */
 void lead_end(struct lead *lead);
 
 /* Around a call of the application by `thread`. lead_call_end returns whether it leads (still). */
@@ -103,6 +104,9 @@ bool lead_has_idle(const struct lead *lead);
 
 /* There is work for a thread: wake an idle one. Returns false when there is none. */
 bool lead_call_in(struct lead *lead);
+
+/* Have the keeper call ops.check soon. */
+void lead_call_keeper(struct lead *lead);
 
 /* The leader is going to wait or to block: another thread leads from now on. Nothing happens when
  * `thread` does not lead. */

@@ -17,24 +17,22 @@ void lead_gate_release(struct lead_gate *gate)
     sem_destroy(&gate->opened);
 }
 
-enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
+bool lead_gate_wait(struct lead_gate *gate, uint64_t end_ns)
 {
-    int result;
-    if (timeout_ns == LEAD_FOR_EVER) {
-        result = sem_wait(&gate->opened);
-    } else {
-        uint64_t end_ns = clock_monotonic_ns() + timeout_ns;
-        struct timespec end = {(time_t)(end_ns / NS_IN_S), (long)(end_ns % NS_IN_S)};
-        result = sem_clockwait(&gate->opened, CLOCK_MONOTONIC, &end);
-    }
-    if (result == 0)
-        return LEAD_WOKEN;
-    return errno == ETIMEDOUT ? LEAD_TIMED_OUT : LEAD_INTERRUPTED;
+    struct timespec end = {(time_t)(end_ns / NS_IN_S), (long)(end_ns % NS_IN_S)};
+    int result = end_ns == LEAD_FOR_EVER ? sem_wait(&gate->opened)
+                                         : sem_clockwait(&gate->opened, CLOCK_MONOTONIC, &end);
+    return result == 0 || errno != ETIMEDOUT;
 }
 
 void lead_gate_open(struct lead_gate *gate)
 {
     sem_post(&gate->opened);
+}
+
+uint64_t lead_now_ns(void)
+{
+    return clock_monotonic_ns();
 }
 
 int lead_cpu_clock_here(lead_cpu_clock *clock)

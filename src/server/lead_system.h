@@ -4,6 +4,7 @@
 #define ZOLAL_SERVER_LEAD_SYSTEM_H
 
 #include <semaphore.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -11,8 +12,6 @@
 struct lead_gate {
     sem_t opened;
 };
-
-enum lead_woken { LEAD_WOKEN, LEAD_TIMED_OUT, LEAD_INTERRUPTED };
 
 typedef clockid_t lead_cpu_clock;
 
@@ -22,11 +21,14 @@ typedef clockid_t lead_cpu_clock;
 int lead_gate_init(struct lead_gate *gate);
 void lead_gate_release(struct lead_gate *gate);
 
-/* Wait for lead_gate_open, a signal handler that has run in this thread, or `timeout_ns`. Called
- * without the worker's lock. */
-enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns);
+/* Wait for lead_gate_open, a signal handler that has run in this thread, or `end_ns`, a time of
+ * lead_now_ns. Returns false when it was the time. Called without the worker's lock. */
+bool lead_gate_wait(struct lead_gate *gate, uint64_t end_ns);
 
 void lead_gate_open(struct lead_gate *gate);
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t lead_now_ns(void);
 
 /* The calling thread's CPU clock, pthread_getcpuclockid(3). Returns 0 or -errno. */
 int lead_cpu_clock_here(lead_cpu_clock *clock);

@@ -12,16 +12,34 @@
 #include "server/fork.h"
 #include "server/output.h"
 #include "server/worker_state.h"
+#include "socket/kernel.h"
 #include "trace/recorder.h"
 
 #define ACCEPT_PAUSE_MS 500
 #define REPLY_BATCH_NS  300000 /* the longest that a reply waits for others, measured best */
 #define SERVER_NAME_MAX 200
+#define THREADS_REMEDY  "see ulimit -u, the cgroup's pids.max, and the memory for their stacks"
 #define LEAVE_NS        200000000 /* for threads to leave once there is nothing to do for them */
 
 static void worker_on_wakeup(struct wakeup *wakeup)
 {
     (void)wakeup; /* the turn that it ends looks at stop_asked and the signals */
+}
+
+static void worker_on_signal(struct loop_watch *watch, uint32_t ready)
+{
+    struct worker *worker = list_entry(watch, struct worker, signals);
+    char bytes[64];
+    (void)ready;
+    /* EAGAIN: another reader was quicker, a forked child. */
+    kernel_read(watch->fd, bytes, sizeof(bytes));
+    lead_call_keeper(&worker->lead);
+}
+
+int worker_watch_signals(struct worker *worker, int fd)
+{
+    worker->signals = (struct loop_watch){.fd = fd, .on_ready = worker_on_signal};
+    return loop_add(&worker->loop, &worker->signals, LOOP_READABLE);
 }
 
 static int worker_set_server_line(struct worker *worker, struct error *err)
@@ -78,8 +96,9 @@ static void worker_lead_turn(void *context, struct lead_thread *thread)
 {
     struct worker *worker = context;
     int result = 0;
-    /* Before the wait: the stop may have woken another leader, who lost the lead since. */
-    if (!worker_is_done(worker)) {
+    /* Before the wait: the stop may have woken another leader, who lost the lead since. Not before
+     * what that one has left is served: it may be about a listener, which a stop closes. */
+    if (loop_has_ready(&worker->loop) || !worker_is_done(worker)) {
         result = worker_turn(worker, thread);
         if (result == 0)
             return;
@@ -94,8 +113,8 @@ static bool worker_lead_work(void *context, struct lead_thread *thread)
     return worker_work(context, thread);
 }
 
-/* lead_ops.interrupted */
-static void worker_lead_interrupted(void *context)
+/* lead_ops.check */
+static void worker_lead_check(void *context)
 {
     struct worker *worker = context;
     if (!worker->config.check || worker->config.check(worker->config.context))
@@ -115,16 +134,19 @@ static void worker_lead_late(void *context)
 static bool worker_lead_spawn(void *context)
 {
     struct worker *worker = context;
-    char text[128];
-    if (worker->config.spawn(worker->config.context) == 0)
-        return true;
-    snprintf(text, sizeof(text), "cannot start a thread: goes on with %u",
-             worker->lead.threads - 1);
-    worker_message(worker, text);
-    if (worker->lead.threads == 1) { /* this one: nobody would ever answer */
-        worker->result = -EAGAIN;
+    char text[256];
+    unsigned others = worker->lead.threads - 1;
+    int result = worker->config.spawn(worker->config.context);
+    if (result == 0 || result == -ECANCELED)
+        return result == 0;
+    if (others == 0) { /* nobody would ever answer */
+        worker->result = result;
         lead_end(&worker->lead);
+        return false;
     }
+    snprintf(text, sizeof(text), "cannot start a thread: %s: goes on with %u of %u; %s",
+             strerror(-result), others, worker->config.threads, THREADS_REMEDY);
+    worker_message(worker, text);
     return false;
 }
 
@@ -151,7 +173,7 @@ static int worker_init_lead(struct worker *worker)
                                  .part = worker_lead_part,
                                  .late = worker_lead_late,
                                  .spawn = worker_lead_spawn,
-                                 .interrupted = worker_lead_interrupted,
+                                 .check = worker_lead_check,
                                  .context = worker};
     return lead_init(&worker->lead, &ops, worker->config.threads);
 }
@@ -487,9 +509,12 @@ int worker_run(struct worker *worker, struct error *err)
     access_log_flush(&worker->access_log);
     if (worker_is_threaded(worker) && !worker->forgotten)
         lead_join(&worker->lead, LEAVE_NS);
-    if (result == -ECANCELED)
+    if (result == 0 || result == -ECANCELED)
         return 0;
-    return result < 0 ? error_set(err, -result, "turn", "the event loop") : 0;
+    if (worker_is_threaded(worker) && worker->lead.most == 0)
+        return error_format(err, -result, "cannot start a thread: %s; %s", strerror(-result),
+                            THREADS_REMEDY);
+    return error_set(err, -result, "turn", "the event loop");
 }
 
 size_t worker_connections(const struct worker *worker)

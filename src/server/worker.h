@@ -21,7 +21,8 @@ struct worker_config {
     const char *server;  /* the Server field; NULL: "zolal" */
     bool handle_signals; /* SIGTERM and SIGINT stop this worker (event_loop/signals.h) */
     /* Threads that may run the handler; 1: worker_run alone does everything. Else it starts them:
-     * `spawn` has one call worker_follow, and returns 0 or -1. */
+     * `spawn` has one call worker_follow, and returns 0 or -errno; after that it is asked for no
+     * more, and what runs goes on with fewer. -ECANCELED: `check` says no from now on. */
     unsigned threads;
     int (*spawn)(void *context);
     /* The lock that guards the worker and all that is its, held by whoever calls it and released
@@ -29,7 +30,7 @@ struct worker_config {
      * thread. Not NULL where there are threads. */
     void *(*unlock)(void *context);
     void (*lock)(void *context, void *token);
-    /* Asked after each wait: false to stop. */
+    /* Asked after each wait, and for worker_watch_signals: false to stop. */
     bool (*check)(void *context);
     /* A line for the operator, said once for each occasion: no descriptors left, and the like. */
     void (*on_message)(void *context, const char *text);
@@ -68,6 +69,11 @@ void worker_let_go(struct worker *worker, struct exchange *exchange);
 
 /* Ask worker_run to end, from any thread or a signal handler. */
 void worker_stop(struct worker *worker);
+
+/* Have the thread in worker_run ask `check` whenever there is something to read from `fd`, whatever
+ * it is: a signal's handler writes there. `fd` is non-blocking, and open until worker_run has
+ * returned; the caller closes it. Returns 0 or -errno. */
+int worker_watch_signals(struct worker *worker, int fd);
 
 enum worker_wait { WORKER_WAIT_READABLE, WORKER_WAIT_DRAINED };
 

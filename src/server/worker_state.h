@@ -36,6 +36,7 @@ struct worker_listener {
 struct worker {
     struct loop loop;
     struct wakeup wakeup;
+    struct loop_watch signals; /* worker_watch_signals */
     struct worker_config config;
     struct list all; /* server/fork.c */
     struct list listeners;

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import resource
 
 PLAIN = [("Content-Type", "application/octet-stream")]
 log = []
@@ -20,6 +21,22 @@ class Watched(io.FileIO):
     def close(self):
         if not self.closed:
             log.append("close")
+        super().close()
+
+
+class Scarce(Watched):
+    """While it is open no descriptor is to be had."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(self.fileno())
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, self.limits[1]))
+
+    def close(self):
+        if not self.closed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
         super().close()
 
 
@@ -87,6 +104,7 @@ def moved(file):
 
 KINDS = {
     "whole": lambda: opened("data.bin"),
+    "scarce": lambda: Scarce(os.path.join(os.environ["FILES_FOLDER"], "large.bin")),
     "offset": lambda: opened("data.bin", offset=12345),
     "at-the-end": lambda: opened("data.bin", offset=os.path.getsize(data_path())),
     "beyond-the-end": lambda: opened("data.bin", offset=os.path.getsize(data_path()) + 10),

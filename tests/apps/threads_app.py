@@ -128,6 +128,21 @@ def forks(environ, argument):
     return [b"%d" % os.waitstatus_to_exitcode(status)]
 
 
+def signals(environ, argument):
+    """The signal is a thread's: it ends no wait of the main thread, which sleeps by then."""
+    threading.Timer(0.5, signal.raise_signal, [signal.SIGUSR1]).start()
+    return [b"sent"]
+
+
+def forks_and_looks(environ, argument):
+    """Would Python write the child's signals to a descriptor of its parent's?"""
+    child = os.fork()
+    if child == 0:
+        os._exit(7 if signal.set_wakeup_fd(-1) == -1 else 8)
+    _, status = os.waitpid(child, 0)
+    return [b"%d" % os.waitstatus_to_exitcode(status)]
+
+
 def runs(environ, argument):
     return [subprocess.run([sys.executable, "-c", "print(1 + 1)"], stdout=-1, check=True).stdout]
 
@@ -150,6 +165,8 @@ VIEWS = {
     "abandoned": abandoned,
     "late": late,
     "forks": forks,
+    "forks-and-looks": forks_and_looks,
+    "signals": signals,
     "runs": runs,
     "noted": answer_noted,
     "most": answer_most,

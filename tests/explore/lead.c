@@ -6,7 +6,7 @@
 #include "explore.h"
 #include "lead_model.h"
 
-#define STATES_MAX UINT64_C(8000000)
+#define STATES_MAX UINT64_C(60000000)
 
 static const struct lead_bounds all[] = {
     {.name = "calls-1", .threads = 1, .requests = 2, .kinds = CALL_ANY, .forever = 1},
@@ -48,6 +48,23 @@ static const struct lead_bounds all[] = {
      .requests = 3,
      .kinds = CALL_ANY,
      .forever = 1,
+     .slow = true},
+    {.name = "calls-1-4",
+     .threads = 1,
+     .requests = 4,
+     .kinds = CALL_ANY,
+     .forever = 1,
+     .slow = true},
+    {.name = "calls-2-3",
+     .threads = 2,
+     .requests = 3,
+     .kinds = CALL_ANY,
+     .forever = 1,
+     .slow = true},
+    {.name = "calls-2-4", /* with all kinds of them: more states than memory holds */
+     .threads = 2,
+     .requests = 4,
+     .kinds = CALL(QUICK) | CALL(SLOW) | CALL(PARTED),
      .slow = true},
     {.name = "fine",
      .threads = 2,

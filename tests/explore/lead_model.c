@@ -62,6 +62,7 @@ struct request {
 #define EVENT_REQUEST 0 /* + its number */
 #define EVENT_BODY    8
 #define EVENT_WAKEUP  16
+#define EVENT_SIGNAL  17 /* the descriptor that a signal's handler has written to */
 
 static struct {
     struct lead lead;
@@ -82,10 +83,12 @@ static struct {
     bool stop_asked;
     bool stopping;
     bool joining;
+    uint64_t join_end;
+    uint64_t now;   /* runs while threads are waited for */
     bool ticked;    /* the keeper's last wait ended so */
     unsigned quiet; /* so many ticks of one look, and no call began or ended */
     uint32_t quiet_call;
-    bool signal_owed;            /* one has ended a wait, and nobody was told */
+    bool signal_owed;            /* one has come, and nobody was told */
     struct lead_thread *refused; /* ops.part failed for the keeper: who led goes on */
     unsigned start_failures;
     unsigned gates; /* initialised and not released */
@@ -95,7 +98,12 @@ static struct {
     unsigned looked_thread;
     bool looked_idle;
     bool looked_cpu; /* what the clock showed: one of two times */
-    uint32_t late;   /* the call that was told of as late */
+    /* What it read of the call's number, was that as before, and does it know now of a call that
+     * blocks? */
+    uint32_t read_call;
+    bool read_same;
+    bool knows_blocked;
+    uint32_t late; /* the call that was told of as late */
 } world;
 
 void *const model_world = &world;
@@ -200,10 +208,16 @@ static void release_lock(void)
  * only whether it is odd, and whether it is still the same during a look. */
 static void forget_look(void)
 {
+    bool told = world.late == world.lead.call;
+    bool noted = world.lead.late == world.lead.call;
     world.lead.call &= 1;
+    world.late = told ? world.lead.call : 0;
+    world.lead.late = noted ? world.lead.call : 0;
     world.looked_call = 0;
     world.looked_thread = 0;
     world.looked_idle = world.looked_cpu = false;
+    world.read_call = 0;
+    world.read_same = world.knows_blocked = false;
     explore_check(!world.refused || world.refused == world.lead.leader,
                   "the lead is taken although that cannot be done");
     world.refused = NULL;
@@ -227,12 +241,16 @@ static void model_lock(void *context, void *token)
 /* ------------------------------------------------------------------------- the system, for lead.c
  */
 
-void explore_before_load(void)
+void explore_before_load(const void *object)
 {
     if (explore_thread() == NOBODY || world.holder == explore_thread())
         return; /* whoever else would write needs the lock */
     explore_check(++steps_taken < STEPS_MAX, "a thread spins");
     wait_for(OP_POINT);
+    if (object != &world.lead.call)
+        return;
+    world.read_same = world.read_call == world.lead.call;
+    world.read_call = world.lead.call;
 }
 
 /* May the keeper look before the lock is free? */
@@ -266,23 +284,31 @@ void lead_gate_release(struct lead_gate *gate)
     world.gates--;
 }
 
-enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
+/* Outcomes of a wait at a gate. */
+enum woken { WOKEN, TIMED_OUT, INTERRUPTED };
+
+bool lead_gate_wait(struct lead_gate *gate, uint64_t end_ns)
 {
     struct thread *thread = here();
     explore_check(world.holder != explore_thread(), "waits with the lock");
     explore_check(gate->is_there == IS_THERE, "waits at a gate that is not there");
     explore_check(++steps_taken < STEPS_MAX, "a thread spins");
     thread->gate = gate;
-    thread->timed = timeout_ns != LEAD_FOR_EVER;
-    enum lead_woken woken = (enum lead_woken)wait_for(OP_GATE);
-    if (woken == LEAD_WOKEN)
-        gate->opened--;
-    if (woken == LEAD_INTERRUPTED) {
-        thread->interrupted = false;
-        world.signal_owed = !world.joining;
+    thread->timed = end_ns != LEAD_FOR_EVER;
+    if (world.joining && explore_thread() == KEEPER) {
+        explore_check(world.join_end == 0 || world.join_end == end_ns,
+                      "the time for the last threads begins again");
+        world.join_end = end_ns;
     }
+    if (explore_thread() == KEEPER)
+        explore_check(!world.knows_blocked, "the keeper looks on at a call that blocks");
+    enum woken woken = (enum woken)wait_for(OP_GATE);
+    if (woken == WOKEN)
+        gate->opened--;
+    if (woken == INTERRUPTED)
+        thread->interrupted = false;
     if (explore_thread() == KEEPER) {
-        world.ticked = woken == LEAD_TIMED_OUT;
+        world.ticked = woken == TIMED_OUT;
         world.quiet = !(world.lead.call & 1) && world.lead.call == world.quiet_call && world.ticked
                           ? world.quiet + 1
                           : 0;
@@ -291,7 +317,13 @@ enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns)
     }
     thread->gate = NULL;
     thread->timed = false;
-    return woken;
+    return woken != TIMED_OUT;
+}
+
+uint64_t lead_now_ns(void)
+{
+    world.now += world.joining;
+    return world.now;
 }
 
 void lead_gate_open(struct lead_gate *gate)
@@ -320,6 +352,7 @@ uint64_t lead_cpu_ns(lead_cpu_clock clock)
     bool ran = wait_for(OP_CPU) != 0;
     here()->count = 0;
     world.looked_cpu ^= ran;
+    world.knows_blocked = !ran && world.read_same;
     world.looked_idle =
         !ran && world.lead.call == world.looked_call && number == world.looked_thread;
     world.looked_call = world.lead.call;
@@ -345,13 +378,18 @@ static unsigned event_take(void)
     return event;
 }
 
-/* eventfd(2): two that nobody has read are one. */
-static void wake_loop(void)
+/* What is written to a descriptor: two that nobody has read are one. */
+static void event_write(unsigned event)
 {
     for (unsigned i = world.batch; i < world.event_count; i++)
-        if (world.events[i] == EVENT_WAKEUP)
+        if (world.events[i] == event)
             return;
-    event_add(EVENT_WAKEUP);
+    event_add(event);
+}
+
+static void wake_loop(void)
+{
+    event_write(EVENT_WAKEUP);
 }
 
 static void touch_begin(void)
@@ -469,8 +507,13 @@ static void handle(unsigned number, struct lead_thread *thread)
 
 static void serve_event(unsigned event, struct lead_thread *thread)
 {
+    explore_check(!world.joining, "an event is served when all is closed");
     if (event == EVENT_WAKEUP)
         return;
+    if (event == EVENT_SIGNAL) {
+        lead_call_keeper(&world.lead);
+        return;
+    }
     if (event < EVENT_BODY) {
         handle(event - EVENT_REQUEST, thread);
         return;
@@ -481,6 +524,15 @@ static void serve_event(unsigned event, struct lead_thread *thread)
         lead_gate_open(request->waiter);
 }
 
+/* config.check: what a signal's handler says, false to stop. It runs in the keeper alone. */
+static bool check_signals(void)
+{
+    if (explore_thread() != KEEPER || !world.signal_owed)
+        return true;
+    world.signal_owed = false;
+    return choose(2) == 0;
+}
+
 /* worker_wait_for_loop. Returns false when a signal's handler says stop. */
 static bool wait_for_loop(struct lead_thread *thread)
 {
@@ -488,12 +540,12 @@ static bool wait_for_loop(struct lead_thread *thread)
     release_lock();
     wait_for(OP_LOOP);
     world.batch = world.event_count;
-    bool interrupted = here()->interrupted;
     here()->interrupted = false;
     take_lock();
     world.waiting = false;
-    explore_check(lead_leads(&world.lead, thread), "the lead was lost while waiting for events");
-    return !interrupted || choose(2) == 0;
+    explore_check(lead_leads(&world.lead, thread) || world.lead.ended,
+                  "the lead was lost while waiting for events");
+    return check_signals();
 }
 
 /* worker_turn */
@@ -581,12 +633,11 @@ static bool model_spawn(void *context)
     return !failed;
 }
 
-/* worker_lead_interrupted */
-static void model_interrupted(void *context)
+/* worker_lead_check */
+static void model_check(void *context)
 {
     enter();
-    world.signal_owed = false;
-    if (choose(2) == 0)
+    if (check_signals())
         return;
     lead_end(&world.lead);
     wake_loop();
@@ -639,7 +690,7 @@ void model_begin(void)
         .part = model_part,
         .late = model_late,
         .spawn = model_spawn,
-        .interrupted = model_interrupted,
+        .check = model_check,
     };
     memset(&world, 0, sizeof(world));
     world.holder = NOBODY;
@@ -653,8 +704,9 @@ void model_begin(void)
 /* Outcomes of a move of the surroundings, after the kinds of calls: a request comes. */
 #define COMES_BODY   (CALL_KINDS + 0) /* + the request's number */
 #define COMES_SIGNAL (COMES_BODY + REQUESTS_MAX)
-#define COMES_STOP   (COMES_SIGNAL + 1)
-#define COMES_END    (COMES_SIGNAL + 2)
+#define COMES_ASIDE  (COMES_SIGNAL + 1) /* too early to end a wait, or in another thread */
+#define COMES_STOP   (COMES_SIGNAL + 2)
+#define COMES_END    (COMES_SIGNAL + 3)
 
 struct moves {
     struct explore_move *moves;
@@ -671,13 +723,12 @@ static void add_gate(struct moves *moves, unsigned number)
 {
     const struct thread *thread = &world.threads[number];
     if (thread->gate->opened > 0)
-        add(moves, number, LEAD_WOKEN, PROGRESS_ANY);
+        add(moves, number, WOKEN, PROGRESS_ANY);
     else if (thread->interrupted)
-        add(moves, number, LEAD_INTERRUPTED, PROGRESS_ANY);
+        add(moves, number, INTERRUPTED, PROGRESS_ANY);
     else if (thread->timed && !world.joining)
         /* A tick finds out what blocks: it may not be what mends a lost wake-up. */
-        add(moves, number, LEAD_TIMED_OUT,
-            PROGRESS_CALM | (world.lead.call & 1 ? PROGRESS_ANSWER : 0));
+        add(moves, number, TIMED_OUT, PROGRESS_CALM | (world.lead.call & 1 ? PROGRESS_ANSWER : 0));
 }
 
 /* May the thread have run since the last look? */
@@ -732,9 +783,11 @@ static void add_surroundings(struct moves *moves)
     for (unsigned kind = 0; kind < CALL_KINDS && world.sent < bounds.requests; kind++)
         if (bounds.kinds >> kind & 1 && (kind != CALL_FOREVER || world.forever < bounds.forever))
             add(moves, NOBODY, kind, 0);
-    if (world.signals < bounds.signals && !keeper->interrupted &&
-        (keeper->op == OP_GATE || keeper->op == OP_LOOP))
-        add(moves, NOBODY, COMES_SIGNAL, 0);
+    if (world.signals < bounds.signals) {
+        add(moves, NOBODY, COMES_ASIDE, 0);
+        if (!keeper->interrupted && (keeper->op == OP_GATE || keeper->op == OP_LOOP))
+            add(moves, NOBODY, COMES_SIGNAL, 0);
+    }
     if (bounds.stop && !world.stop_asked)
         add(moves, NOBODY, COMES_STOP, 0);
     if (bounds.end && world.holder == NOBODY)
@@ -772,7 +825,7 @@ unsigned model_moves(struct explore_move moves[EXPLORE_MOVES_MAX])
     /* The time that lead_join is given is long. */
     if (all.count == 0 && world.joining && world.threads[KEEPER].op == OP_GATE &&
         world.threads[KEEPER].timed && stuck_count() > 0)
-        add(&all, KEEPER, LEAD_TIMED_OUT, PROGRESS_ANY);
+        add(&all, KEEPER, TIMED_OUT, PROGRESS_ANY);
     return all.count;
 }
 
@@ -787,9 +840,11 @@ void model_surroundings(unsigned outcome)
     } else if (outcome < COMES_SIGNAL) {
         world.requests[outcome - COMES_BODY].comes = true;
         event_add(EVENT_BODY + outcome - COMES_BODY);
-    } else if (outcome == COMES_SIGNAL) {
+    } else if (outcome == COMES_SIGNAL || outcome == COMES_ASIDE) {
         world.signals++;
-        world.threads[KEEPER].interrupted = true;
+        world.signal_owed = true;
+        world.threads[KEEPER].interrupted |= outcome == COMES_SIGNAL;
+        event_write(EVENT_SIGNAL);
     } else if (outcome == COMES_STOP) {
         world.stop_asked = true;
         wake_loop();
@@ -868,7 +923,8 @@ void model_describe(char *text, size_t size, const struct explore_move *move)
         snprintf(text, size, "the body of request %u comes", move->outcome - COMES_BODY);
     else
         snprintf(text, size, "%s",
-                 move->outcome == COMES_SIGNAL ? "a signal for the keeper"
-                 : move->outcome == COMES_STOP ? "worker_stop"
-                                               : "lead_end");
+                 move->outcome == COMES_SIGNAL  ? "a signal for the keeper"
+                 : move->outcome == COMES_ASIDE ? "a signal that ends no wait"
+                 : move->outcome == COMES_STOP  ? "worker_stop"
+                                                : "lead_end");
 }

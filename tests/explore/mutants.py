@@ -31,29 +31,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "while (list_is_linked(&thread->node) && !lead->ended)  without !lead->ended",
     ): "lead_end takes all off the list, and none comes after it: ops.work has just said no",
     ("lead_idle", "list_unlink(&thread->node);"): "as the condition above: it is off the list",
-    ("lead_look_once", "sight->quiet = 0;"): "the keeper sleeps sooner; a call is watched",
     (
         "lead_look_once",
         "sight->quiet + 1 : 0  is  sight->quiet + 1 : sight->quiet + 1",
     ): "the keeper sleeps sooner, and the next call wakes it",
     (
-        "lead_take",
-        "if (lead_call(lead) != call || lead->ended)  without lead->ended",
-    ): "who leads after the end does not turn",
-    (
         "lead_tell_late",
         "if (lead_call(lead) == call && !lead->ended)  without !lead->ended",
     ): "replies that wait may leave after the end, too",
-    (
-        "lead_keep",
-        "else if (lead_rest(lead, &lead->keeper.gate, LEAD_FOR_EVER) == LEAD_INTERRUPTED)"
-        "  always 1",
-    ): "asking whether there was a signal is free",
-    (
-        "lead_watch",
-        "else if (woken == LEAD_TIMED_OUT && !(lead_call(lead) & 1))"
-        "  without woken == LEAD_TIMED_OUT",
-    ): "the keeper sleeps sooner, and the next call wakes it",
     (
         "lead_end",
         "lead_wake(&lead->keeper);",
@@ -71,7 +56,8 @@ BY_HAND = [
     ("lead_look_once", "sight->quiet + 1 : 0", "sight->quiet + 1 : sight->quiet + 1"),
     ("lead_watch", "lead_take(lead, sight.call)", "lead_take(lead, lead_call(lead))"),
     ("lead_init", "lead_set_leader(lead, &lead->keeper)", "lead->leader = &lead->keeper"),
-    ("lead_rest", "lead_gate_wait(gate, timeout_ns)", "lead_gate_wait(gate, LEAD_FOR_EVER)"),
+    ("lead_rest", "lead_gate_wait(gate, end_ns)", "lead_gate_wait(gate, LEAD_FOR_EVER)"),
+    ("lead_join", "gate, end_ns", "gate, lead_now_ns() + timeout_ns"),
 ]
 
 

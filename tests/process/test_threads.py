@@ -8,6 +8,7 @@ import pathlib
 import re
 import select
 import signal
+import sys
 import time
 
 import pytest
@@ -289,6 +290,156 @@ def test_the_applications_signal_handler_runs_while_all_threads_are_blocked(serv
         crowd.open(2)
         for client in clients:
             assert client.response().body == b"through"
+
+
+def test_a_signal_that_another_thread_has_taken_is_handled(serve):
+    """As one that comes just before the main thread waits: nothing else wakes that."""
+    server = serve_threads(serve, 2)
+    for count in range(1, 6):
+        assert get(server, "/signals") == b"sent"
+        server.wait_until(
+            lambda count=count: server.stderr().count("the signal has come") == count,
+            "the handler was not called",
+        )
+
+
+def test_a_child_does_not_tell_its_parent_of_its_signals(serve):
+    server = serve_threads(serve, 2)
+    assert get(server, "/forks-and-looks") == b"7"
+
+
+EMBEDDED = """
+import os, signal, sys, threading
+from threads_app import application
+from zolal import _zolal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may come ignored
+server = _zolal.Server(threads=3)
+address = server.listen("127.0.0.1:0")
+
+def run():
+    print(f"serves it on http://{address} (pid {os.getpid()})", file=sys.stderr, flush=True)
+    try:
+        server.run(application)
+    except KeyboardInterrupt:
+        print("interrupted", len(threading.enumerate()), flush=True)
+    server.close()
+"""
+
+
+def outcome_of(launch_command, script):
+    """What a program that ends itself has said: on standard output and on standard error."""
+    process = launch_command([sys.executable, "-c", EMBEDDED + script])
+    try:
+        assert process.process.wait(PATIENCE) == 0, process.stderr()
+        return process.stdout(), process.stderr()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("moment", ["before", "after", "late"])
+def test_ctrl_c_while_a_thread_is_started(launch_command, moment, number):
+    """Before there is a thread; once it is at work; and when it comes only after the end."""
+    script = """
+class Interrupted(threading.Thread):
+    def start(self):
+        if self.name != "zolal-%d":
+            return super().start()
+        if "%s" == "after":
+            super().start()
+        signal.raise_signal(signal.SIGINT)
+
+threads = []
+def make(*arguments, **keywords):
+    threads.append(Interrupted(*arguments, **keywords))
+    return threads[-1]
+
+threading.Thread, usual = make, threading.Thread
+run()
+if "%s" == "late":
+    usual.start(threads[-1])
+    threads[-1].join()
+"""
+    script %= (number, moment, moment)
+    out, err = outcome_of(launch_command, script)
+    assert out == "interrupted 1\n"
+    assert "Traceback" not in err
+    assert "left behind" not in err
+
+
+def test_a_programs_own_wakeup_descriptor_stays(launch_command):
+    script = """
+import socket
+ours, theirs = socket.socketpair()
+ours.setblocking(False)
+for before in (-1, ours.fileno()):
+    signal.set_wakeup_fd(before)
+    server = _zolal.Server(threads=3)
+    server.listen("127.0.0.1:0")
+    timer = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+    timer.start()
+    held = len(os.listdir("/proc/self/fd"))
+    try:
+        server.run(application)
+    except KeyboardInterrupt:
+        timer.join()
+    assert len(os.listdir("/proc/self/fd")) <= held
+    assert signal.set_wakeup_fd(-1) == before
+print(theirs.recv(10))
+"""
+    assert outcome_of(launch_command, script)[0] == "b'\\x02'\n"
+
+
+# ---- threads that cannot be started
+
+
+SCARCE = """
+import resource, sys, threading
+from zolal.cli import main
+
+room = int(sys.argv.pop(1)) << 30
+threading.stack_size(1 << 30)
+with open("/proc/self/statm") as file:
+    size = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + room + (1 << 29), -1))
+main()
+"""
+"""Room for so many threads, whose stacks are large."""
+
+
+def scarce(launch_command, room):
+    arguments = [f"{room}", "threads_app:application", "--threads=4", "--bind=127.0.0.1:0"]
+    return launch_command([sys.executable, "-c", SCARCE, *arguments])
+
+
+def test_no_thread_can_be_started(launch_command):
+    server = scarce(launch_command, 0)
+    try:
+        assert server.process.wait(PATIENCE) == 3
+        last = server.stderr().splitlines()[-1]
+        assert last.startswith("zolal: cannot start a thread: Resource temporarily unavailable; ")
+        assert "ulimit -u" in last
+        assert "Traceback" not in server.stderr()
+    finally:
+        server.kill()
+
+
+def test_not_all_threads_can_be_started(launch_command):
+    server = scarce(launch_command, 2)
+    try:
+        server.wait_for_start()
+        with Crowd(server) as crowd:
+            clients = crowd.ask(2)
+            assert len(threads_of(server.pid)) == 1 + 2
+            crowd.open(2)
+            for client in clients:
+                assert client.response().body == b"through"
+        assert re.search("cannot start a thread: .*: goes on with 2 of 4; ", server.stderr())
+        assert "Traceback" not in server.stderr()
+        server.stop()
+    finally:
+        server.kill()
 
 
 # ---- threads that the application has started

@@ -12,12 +12,14 @@ from probe import descriptors
 
 DATA = b"".join(b"%08d\n" % number for number in range(100_000))
 SPARSE = 100_000_000
+LARGE = DATA * 20
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     (folder / "data.bin").write_bytes(DATA)
+    (folder / "large.bin").write_bytes(LARGE)
     (folder / "data.gz").write_bytes(gzip.compress(DATA))
     (folder / "empty.bin").write_bytes(b"")
     with open(folder / "sparse.bin", "wb") as file:
@@ -215,3 +217,20 @@ def test_a_file_that_shrinks_while_it_is_sent(server, folder):
         os.rename(folder / "kept.bin", folder / "sparse.bin")
     with Client(server.address) as client:
         assert client.get("/offset").body == DATA[12345:]
+
+
+def test_a_slow_client_of_a_file_where_no_descriptor_is_left(serve, folder):
+    """Nobody can send its rest in the thread's place: the thread does, and then closes the file."""
+    server = serve("files_app:application", env={"FILES_FOLDER": str(folder)})
+    with Client(server.address) as other:
+        assert log(other) == []
+        before = descriptors(server.pid)
+        for _ in range(3):
+            with Client(server.address, receive_buffer=16_384) as client:
+                client.send(request("/scarce"))
+                response = client.head()
+                assert log(other) == []
+                assert client.body(response).body == LARGE
+            assert wait_for_close(server) == ["close"]
+            assert descriptors(server.pid, at_most=before) == before
+    assert "Traceback" not in server.stderr()

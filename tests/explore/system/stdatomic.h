@@ -6,10 +6,10 @@
 
 #define memory_order_relaxed 0
 
-void explore_before_load(void);
+void explore_before_load(const void *object);
 void explore_after_store(void);
 
-#define atomic_load_explicit(object, order) (explore_before_load(), (void)(order), *(object))
+#define atomic_load_explicit(object, order) (explore_before_load(object), (void)(order), *(object))
 #define atomic_store_explicit(object, value, order) \
     ((void)(order), (void)(*(object) = (value)), explore_after_store())
 

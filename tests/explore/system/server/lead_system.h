@@ -3,14 +3,13 @@
 #ifndef ZOLAL_SERVER_LEAD_SYSTEM_H
 #define ZOLAL_SERVER_LEAD_SYSTEM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct lead_gate {
     unsigned opened;
     unsigned is_there;
 };
-
-enum lead_woken { LEAD_WOKEN, LEAD_TIMED_OUT, LEAD_INTERRUPTED };
 
 typedef int lead_cpu_clock; /* the thread's number */
 
@@ -21,8 +20,9 @@ typedef int lead_cpu_clock; /* the thread's number */
 
 int lead_gate_init(struct lead_gate *gate);
 void lead_gate_release(struct lead_gate *gate);
-enum lead_woken lead_gate_wait(struct lead_gate *gate, uint64_t timeout_ns);
+bool lead_gate_wait(struct lead_gate *gate, uint64_t end_ns);
 void lead_gate_open(struct lead_gate *gate);
+uint64_t lead_now_ns(void);
 int lead_cpu_clock_here(lead_cpu_clock *clock);
 uint64_t lead_cpu_ns(lead_cpu_clock clock);
 

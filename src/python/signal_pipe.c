@@ -1,0 +1,78 @@
+#include "python/signal_pipe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "socket/kernel.h"
+
+/* Returns what was set before, or -2: this is not the main thread. */
+static int set_wakeup_fd(int fd)
+{
+    PyObject *signal = PyImport_ImportModule("signal");
+    PyObject *before = signal ? PyObject_CallMethod(signal, "set_wakeup_fd", "i", fd) : NULL;
+    int result = before ? (int)PyLong_AsLong(before) : -2;
+    PyErr_Clear();
+    Py_XDECREF(before);
+    Py_XDECREF(signal);
+    return result;
+}
+
+static int signal_pipe_make(struct signal_pipe *pipe)
+{
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *ends = os ? PyObject_CallMethod(os, "pipe2", "i", O_NONBLOCK | O_CLOEXEC) : NULL;
+    int made = ends && PyArg_ParseTuple(ends, "ii", &pipe->reading, &pipe->writing);
+    pipe->used = false;
+    Py_XDECREF(ends);
+    Py_XDECREF(os);
+    return made ? 0 : -1;
+}
+
+static int signal_pipe_use(struct signal_pipe *pipe, struct module_state *state,
+                           struct worker *worker)
+{
+    int result = worker_watch_signals(worker, pipe->reading);
+    if (result < 0) {
+        errno = -result;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    int before = set_wakeup_fd(pipe->writing);
+    pipe->used = before == -1;
+    if (pipe->used)
+        state->wakeup_fd = pipe->writing;
+    else if (before >= 0)
+        set_wakeup_fd(before);
+    return PyErr_CheckSignals();
+}
+
+int signal_pipe_open(struct signal_pipe *pipe, struct module_state *state, struct worker *worker)
+{
+    if (signal_pipe_make(pipe) < 0)
+        return -1;
+    int result = signal_pipe_use(pipe, state, worker);
+    if (result < 0)
+        signal_pipe_close(pipe, state);
+    return result;
+}
+
+void signal_pipe_close(struct signal_pipe *pipe, struct module_state *state)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (pipe->used) {
+        state->wakeup_fd = -1;
+        set_wakeup_fd(-1);
+    }
+    kernel_close(pipe->reading);
+    kernel_close(pipe->writing);
+    PyErr_Restore(type, value, traceback);
+}
+
+void signal_pipe_forget(struct module_state *state)
+{
+    if (state->wakeup_fd < 0)
+        return;
+    state->wakeup_fd = -1;
+    set_wakeup_fd(-1);
+}

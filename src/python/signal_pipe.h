@@ -1,0 +1,28 @@
+/* Python's signal handlers run in the main thread, when it asks. One that comes just before that
+ * thread waits would be slept through: for each, Python writes a byte into a pipe, which ends the
+ * wait (signal.set_wakeup_fd). */
+#ifndef ZOLAL_PYTHON_SIGNAL_PIPE_H
+#define ZOLAL_PYTHON_SIGNAL_PIPE_H
+
+#include "python/state.h"
+#include "server/worker.h"
+
+struct signal_pipe {
+    int reading;
+    int writing;
+    bool used; /* Python writes to it */
+};
+
+/* Before worker_run. The pipe stays unused in another thread than the main one, and where the
+ * program has a descriptor of its own for this. Returns 0, or -1 with an exception set (also that
+ * of the handler of a signal which was here before): nothing is open then. */
+int signal_pipe_open(struct signal_pipe *pipe, struct module_state *state, struct worker *worker);
+
+/* After it. Keeps an exception that is set. */
+void signal_pipe_close(struct signal_pipe *pipe, struct module_state *state);
+
+/* In a forked child: Python must not write to a descriptor that the child may close and have again
+ * as something else. */
+void signal_pipe_forget(struct module_state *state);
+
+#endif

@@ -1,0 +1,509 @@
+/* A worker with several threads: how it starts them, what it is told while they wait, how it ends.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/worker_state.h"
+#include "socket/listener.h"
+
+#define THREADS_MOST 4
+#define PATIENCE_MS  10000 /* a test that has failed ends, too */
+
+/* All is guarded by `lock`, the worker's, but what says otherwise. */
+static struct site {
+    struct worker *worker;
+    pthread_mutex_t lock;
+    pthread_t keeper;
+    pthread_t threads[THREADS_MOST];
+    unsigned thread_count;
+    unsigned thread_most; /* spawn fails beyond */
+    int spawn_result;     /* then */
+    int client;           /* the peer's end of the one connection; -1: there is none */
+    bool stop_in_wait;    /* a stop and a request come while the leader waits */
+    bool stop_in_call;    /* or the stop later, and first a request and a connection */
+    bool end_in_call;     /* or the keeper ends it all */
+    struct address listening;
+    int caller;           /* that connection's client; -1: there is none */
+    bool saw_stop;        /* the request's handler */
+    unsigned checks;      /* by the keeper */
+    _Atomic bool is_over; /* not guarded: `check` says no */
+    _Atomic bool has_run; /* not guarded: worker_run has returned */
+    sem_t arrivals;       /* of application threads that wait, or are back */
+    sem_t leader_waits;
+    char message[300];
+} site;
+
+static void rest(unsigned ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, (long)(ms % 1000) * 1000000}, NULL);
+}
+
+static bool is_keeper(void)
+{
+    return pthread_equal(pthread_self(), site.keeper);
+}
+
+#define HELLO "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+/* Does this application thread lead, and is about to wait for events? */
+static bool waits_as_leader(void)
+{
+    clockid_t clock = 0;
+    pthread_getcpuclockid(pthread_self(), &clock);
+    return site.worker->waiting && !is_keeper() && site.worker->lead.leader->cpu_clock == clock;
+}
+
+/* What happened before is of no matter, so that the stop is what the loop is told of first. */
+static void send_stop_and_request(void)
+{
+    struct epoll_event events[8];
+    epoll_wait(site.worker->loop.epoll_fd, events, 8, 0);
+    bool stop_now = !site.stop_in_call && !site.end_in_call;
+    if (stop_now)
+        worker_stop(site.worker);
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    if (!stop_now) {
+        site.caller = socket(AF_INET, SOCK_STREAM, 0);
+        connect(site.caller, &site.listening.sa, site.listening.len);
+    }
+}
+
+static _Thread_local bool has_arrived;
+
+static void arrive(void)
+{
+    if (!has_arrived && !is_keeper())
+        sem_post(&site.arrivals);
+    has_arrived = true;
+}
+
+static void *unlock(void *context)
+{
+    arrive();
+    if (waits_as_leader()) {
+        /* Not while there is something to do: then another turn follows, that looks, too. */
+        if (site.stop_in_wait && worker_deadline(site.worker) > 0) {
+            site.stop_in_wait = false;
+            send_stop_and_request();
+        }
+        sem_post(&site.leader_waits);
+    }
+    pthread_mutex_unlock(&site.lock);
+    return context;
+}
+
+static void lock(void *context, void *token)
+{
+    (void)token;
+    (void)context;
+    pthread_mutex_lock(&site.lock);
+}
+
+static bool check(void *context)
+{
+    (void)context;
+    site.checks += is_keeper();
+    return !(is_keeper() && site.is_over);
+}
+
+static void on_message(void *context, const char *text)
+{
+    (void)context;
+    snprintf(site.message, sizeof(site.message), "%s", text);
+}
+
+static void *follow(void *context)
+{
+    pthread_mutex_lock(&site.lock);
+    worker_follow(site.worker);
+    arrive();
+    pthread_mutex_unlock(&site.lock);
+    return context;
+}
+
+/* Returns when the thread is there, so that one of them leads from the start. */
+static int spawn(void *context)
+{
+    if (site.thread_count >= site.thread_most)
+        return site.spawn_result;
+    int result = pthread_create(&site.threads[site.thread_count++], NULL, follow, context);
+    assert_int_equal(result, 0);
+    pthread_mutex_unlock(&site.lock);
+    sem_wait(&site.arrivals);
+    pthread_mutex_lock(&site.lock);
+    return 0;
+}
+
+static void answer(struct exchange *exchange)
+{
+    struct response_fields facts = {0};
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 5);
+    exchange_send(exchange, SLICE("hello"), (struct lender){0});
+    exchange_finish(exchange);
+}
+
+static void on_abort(void *context, struct exchange *exchange)
+{
+    (void)context;
+    (void)exchange;
+}
+
+/* Blocks until the stop is seen to. */
+static void until_stopping(void *context, struct exchange *exchange)
+{
+    if (site.stop_in_call)
+        worker_stop(site.worker);
+    if (site.end_in_call) {
+        site.worker->lead.clock = CLOCK_MONOTONIC; /* it always runs: the lead is not taken */
+        site.is_over = true;
+    }
+    for (int ms = 0; ms < PATIENCE_MS && !site.worker->stopping; ms += 10) {
+        unlock(context);
+        rest(10);
+        lock(context, NULL);
+    }
+    site.saw_stop = site.worker->stopping;
+    answer(exchange);
+}
+
+/* Computes until the keeper has asked for signals, again and again. */
+static void until_checked(void *context, struct exchange *exchange)
+{
+    uint64_t end_ns = clock_monotonic_ns() + PATIENCE_MS * UINT64_C(1000000);
+    unsigned most = site.checks + 4;
+    /* That always runs: on a busy machine the call may look as one that blocks. */
+    site.worker->lead.clock = CLOCK_MONOTONIC;
+    while (site.checks < most && clock_monotonic_ns() < end_ns) {
+        uint64_t step_ns = clock_monotonic_ns() + 2000000;
+        while (clock_monotonic_ns() < step_ns)
+            continue;
+        unlock(context);
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+        lock(context, NULL);
+    }
+    site.saw_stop = site.checks >= most;
+    answer(exchange);
+    worker_stop(site.worker);
+}
+
+static void once(void *context, struct exchange *exchange)
+{
+    (void)context;
+    answer(exchange);
+    worker_stop(site.worker);
+}
+
+/* A worker of so many threads that has one connection. */
+static void begin(unsigned threads, void (*on_request)(void *context, struct exchange *exchange))
+{
+    struct worker_config config = {.limits = limits_default,
+                                   .handler = {on_request, on_request, on_abort, &site},
+                                   .access_log_fd = -1,
+                                   .threads = threads,
+                                   .spawn = spawn,
+                                   .unlock = unlock,
+                                   .lock = lock,
+                                   .check = check,
+                                   .on_message = on_message,
+                                   .context = &site};
+    struct error err = {0};
+    struct address peer;
+    int pair[2];
+    memset(&site, 0, sizeof(site));
+    pthread_mutex_init(&site.lock, NULL);
+    sem_init(&site.arrivals, 0, 0);
+    sem_init(&site.leader_waits, 0, 0);
+    site.keeper = pthread_self();
+    site.thread_most = threads;
+    pthread_mutex_lock(&site.lock);
+    assert_int_equal(worker_new(&site.worker, &config, &err), 0);
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
+    site.client = pair[0];
+}
+
+/* Run it to its end, when all threads must be back. Returns as worker_run. */
+static int run(struct error *err)
+{
+    int result = worker_run(site.worker, err);
+    unsigned left = worker_threads_left(site.worker);
+    site.has_run = true;
+    pthread_mutex_unlock(&site.lock);
+    assert_int_equal(left, 0);
+    for (unsigned i = 0; i < site.thread_count; i++)
+        pthread_join(site.threads[i], NULL);
+    return result;
+}
+
+static void end(void)
+{
+    worker_free(site.worker);
+    close(site.client);
+    sem_destroy(&site.leader_waits);
+    sem_destroy(&site.arrivals);
+}
+
+static void assert_answered(void)
+{
+    char got[1000];
+    ssize_t len = recv(site.client, got, sizeof(got) - 1, 0);
+    assert_true(len > 0);
+    got[len] = '\0';
+    assert_non_null(strstr(got, "\r\n\r\nhello"));
+}
+
+/* ------------------------------------------------------------------------------------- the end */
+
+/* The leader is told of the stop, and loses the lead in a call of the same turn. */
+static void test_a_stop_is_not_lost_with_the_lead(void **state)
+{
+    (void)state;
+    begin(2, until_stopping);
+    site.stop_in_wait = true;
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.saw_stop);
+    assert_answered();
+    end();
+}
+
+/* A stop closes the listeners, but not before what the loop has found of them is served. (A mistake
+ * here is seen by ASan.) */
+static void run_with_caller(void)
+{
+    struct listener_options options = {.backlog = 8};
+    struct error err;
+    site.stop_in_wait = true;
+    assert_int_equal(address_parse(&site.listening, "127.0.0.1:0", NULL), 0);
+    int fd = listener_open(&site.listening, &options, &err);
+    assert_true(fd >= 0);
+    assert_int_equal(worker_listen(site.worker, fd, &site.listening, &err), 0);
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.saw_stop);
+    close(site.caller);
+}
+
+static void test_a_stop_leaves_no_event_of_a_listener(void **state)
+{
+    (void)state;
+    begin(2, until_stopping);
+    site.stop_in_call = true;
+    run_with_caller();
+    assert_answered();
+    end();
+}
+
+static void test_the_end_in_a_call_leaves_no_event(void **state)
+{
+    (void)state;
+    begin(2, until_stopping);
+    site.end_in_call = true;
+    run_with_caller();
+    end();
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+}
+
+/* Signals for the keeper until it has done what they say. */
+static void *send_signals(void *context)
+{
+    sem_wait(&site.leader_waits);
+    site.is_over = true;
+    while (!site.has_run) {
+        pthread_kill(site.keeper, SIGUSR1);
+        rest(10);
+    }
+    return context;
+}
+
+static void test_the_end_by_a_signal_wakes_the_leader(void **state)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction before;
+    pthread_t sender;
+    (void)state;
+    sigaction(SIGUSR1, &action, &before);
+    begin(2, once);
+    assert_int_equal(pthread_create(&sender, NULL, send_signals, NULL), 0);
+    assert_int_equal(run(NULL), 0);
+    pthread_join(sender, NULL);
+    sigaction(SIGUSR1, &before, NULL);
+    end();
+}
+
+/* Wakes the keeper again and again. */
+static void *wake_keeper(void *context)
+{
+    static unsigned count;
+    struct lead *lead = context;
+    for (count = 0; count < PATIENCE_MS / 10 && !site.has_run; count++) {
+        lead_call_keeper(lead);
+        rest(10);
+    }
+    return &count;
+}
+
+static void test_the_time_for_the_last_threads_does_not_begin_again(void **state)
+{
+    const struct lead_ops ops = {.unlock = unlock, .lock = lock, .context = &site};
+    struct lead lead;
+    pthread_t waker;
+    void *count;
+    (void)state;
+    begin(1, once);
+    assert_int_equal(lead_init(&lead, &ops, 1), 0);
+    lead.threads = 1; /* that is stuck */
+    assert_int_equal(pthread_create(&waker, NULL, wake_keeper, &lead), 0);
+    assert_int_equal(lead_join(&lead, 100000000), 1);
+    site.has_run = true;
+    pthread_mutex_unlock(&site.lock);
+    pthread_join(waker, &count);
+    assert_true(*(unsigned *)count < PATIENCE_MS / 10);
+    lead_release(&lead);
+    end();
+}
+
+/* ------------------------------------------------------------------------------------- signals */
+
+struct signal_pipe {
+    int ends[2];
+    bool was_late;
+};
+
+/* A signal that ends no wait: it has come just before, or to another thread. */
+static void *send_byte(void *context)
+{
+    struct signal_pipe *pipe = context;
+    sem_wait(&site.leader_waits);
+    rest(100); /* the keeper sleeps, too */
+    site.is_over = true;
+    assert_int_equal(write(pipe->ends[1], "!", 1), 1);
+    for (int ms = 0; ms < PATIENCE_MS && !site.has_run; ms += 10)
+        rest(10);
+    pipe->was_late = !site.has_run;
+    while (!site.has_run) { /* the test has failed: an end all the same */
+        worker_stop(site.worker);
+        rest(10);
+    }
+    return NULL;
+}
+
+static void check_signal_before_a_wait(unsigned threads, unsigned thread_most)
+{
+    struct signal_pipe signals;
+    pthread_t sender;
+    begin(threads, once);
+    site.thread_most = thread_most;
+    site.spawn_result = -EAGAIN;
+    assert_int_equal(pipe2(signals.ends, O_NONBLOCK | O_CLOEXEC), 0);
+    assert_int_equal(worker_watch_signals(site.worker, signals.ends[0]), 0);
+    if (threads == 1)
+        sem_post(&site.leader_waits); /* the keeper is the leader */
+    assert_int_equal(pthread_create(&sender, NULL, send_byte, &signals), 0);
+    assert_int_equal(run(NULL), 0);
+    pthread_join(sender, NULL);
+    assert_false(signals.was_late);
+    end();
+    close(signals.ends[0]);
+    close(signals.ends[1]);
+}
+
+static void test_a_signal_just_before_a_wait_is_seen_to(void **state)
+{
+    (void)state;
+    check_signal_before_a_wait(1, 1);
+    check_signal_before_a_wait(2, 2);
+    check_signal_before_a_wait(4, 1);
+}
+
+static void test_signals_are_seen_to_during_a_long_call(void **state)
+{
+    (void)state;
+    begin(2, until_checked);
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.saw_stop);
+    assert_answered();
+    end();
+}
+
+/* ------------------------------------------------------------------------------------ starting */
+
+static void test_no_thread_can_be_started(void **state)
+{
+    struct error err = {0};
+    (void)state;
+    begin(3, once);
+    site.thread_most = 0;
+    site.spawn_result = -EAGAIN;
+    assert_int_equal(run(&err), -EAGAIN);
+    assert_int_equal(err.code, EAGAIN);
+    assert_non_null(strstr(err.text, "cannot start a thread: Resource temporarily unavailable; "));
+    assert_non_null(strstr(err.text, "ulimit -u"));
+    assert_string_equal(site.message, ""); /* once is enough */
+    end();
+}
+
+static void test_not_all_threads_can_be_started(void **state)
+{
+    (void)state;
+    begin(4, once);
+    site.thread_most = 1;
+    site.spawn_result = -EAGAIN;
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    assert_int_equal(run(NULL), 0);
+    assert_answered();
+    assert_non_null(strstr(site.message, "cannot start a thread: Resource"));
+    assert_non_null(strstr(site.message, "goes on with 1 of 4"));
+    assert_non_null(strstr(site.message, "ulimit -u"));
+    end();
+}
+
+static void test_starting_a_thread_is_called_off(void **state)
+{
+    (void)state;
+    for (unsigned started = 0; started < 3; started++) {
+        begin(4, once);
+        site.is_over = true;
+        site.thread_most = started;
+        site.spawn_result = -ECANCELED;
+        assert_int_equal(run(NULL), 0);
+        assert_string_equal(site.message, "");
+        end();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_stop_is_not_lost_with_the_lead),
+        cmocka_unit_test(test_a_stop_leaves_no_event_of_a_listener),
+        cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
+        cmocka_unit_test(test_the_end_by_a_signal_wakes_the_leader),
+        cmocka_unit_test(test_the_time_for_the_last_threads_does_not_begin_again),
+        cmocka_unit_test(test_a_signal_just_before_a_wait_is_seen_to),
+        cmocka_unit_test(test_signals_are_seen_to_during_a_long_call),
+        cmocka_unit_test(test_no_thread_can_be_started),
+        cmocka_unit_test(test_not_all_threads_can_be_started),
+        cmocka_unit_test(test_starting_a_thread_is_called_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
