@@ -432,6 +432,7 @@ OF_THE_REST = (
         "field values by vectors",
         "hello fields cookie",
         ((SCAN, "while (end - at >= HTTP_BLOCK)", "while (false)"),),
+        over=KNOWN_BLOCKS,
         code=("http/scan.h:http_block_load", "http/scan.h:http_block_first"),
         loose=12,
     ),
@@ -439,6 +440,7 @@ OF_THE_REST = (
         "names by four bytes a turn",
         "hello fields",
         ((SCAN, "for (; end - at >= 4; at += 4)", "for (; false; at += 4)"),),
+        over=KNOWN_BLOCKS,
         loose=10,
     ),
     Ablation(
@@ -448,6 +450,7 @@ OF_THE_REST = (
             ("base/slice.c", "for (; len - at >= 8; at += 8)", "for (; false; at += 8)"),
             ("base/slice.c", "if (len >= 8)", "if (false)"),
         ),
+        over=KNOWN_BLOCKS,
         code=("base/slice.c:ascii_lower_eight",),
         loose=5,
     ),
@@ -465,6 +468,7 @@ OF_THE_REST = (
                 "    enum request_field field;\n    switch (name.len) {",
             ),
         ),
+        over=KNOWN_BLOCKS,
         loose=20,
     ),
     Ablation("recorder", "hello close pipeline", options="--no-recorder"),
@@ -484,10 +488,13 @@ LOOK = "bool known = history->slots[key % HISTORY_SLOTS].tag == tag_of(key);\n"
 NONE_IS_TO_BLOCK: Edit = (HISTORY, LOOK, "return false;\n    bool known = false;\n")
 ALL_ARE_TO_BLOCK: Edit = (HISTORY, LOOK, "return true;\n    bool known = false;\n")
 NO_KEY: Edit = (HISTORY, "uint32_t hash = 2166136261u;\n", "return 0;\n    uint32_t hash = 0;\n")
-NOT_TO_IDLE: Edit = (
+TO_IDLE: Edit = (
     CALL,
-    "return worker_is_threaded(worker) && lead_has_idle(&worker->lead) &&",
-    "return false && lead_has_idle(&worker->lead) &&",
+    "if (!worker_may_call(worker))\n        return worker_queue(",
+    "if (!worker_may_call(worker) ||\n"
+    "        (worker_is_threaded(worker) && lead_has_idle(&worker->lead) &&\n"
+    "         history_blocks(&worker->history, connection->exchange->history_key)))\n"
+    "        return worker_queue(",
 )
 NOT_PASSED: Edit = (
     CALL,
@@ -509,17 +516,19 @@ HANDING_OVER = (
         (NONE_IS_TO_BLOCK, NO_KEY, NOT_NOTED),
         way=True,
     ),
-    Ablation("history: the lead passed", WAYS, (NOT_TO_IDLE,), way=True),
     Ablation("history believed the second time", WAYS, (SECOND_TIME,), way=True),
+    Ablation("history: an idle thread", WAYS, (TO_IDLE, NOT_PASSED), way=True),
+    Ablation("history: an idle thread or the lead passed", WAYS, (TO_IDLE,), way=True),
     Ablation(
-        "believed the second time: the lead passed", WAYS, (SECOND_TIME, NOT_TO_IDLE), way=True
+        "always a thread (a pool)",
+        WAYS,
+        (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED, TO_IDLE),
+        way=True,
     ),
-    Ablation("history: an idle thread", WAYS, (NOT_PASSED,), way=True),
-    Ablation("always a thread (a pool)", WAYS, (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED), way=True),
     Ablation(
         "lead always passed (leader and followers)",
         WAYS,
-        (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED, NOT_TO_IDLE),
+        (ALL_ARE_TO_BLOCK, NO_KEY, NOT_NOTED),
         way=True,
     ),
     Ablation("no surprise", WAYS, (NOT_TAKEN,), way=True),

@@ -247,19 +247,12 @@ static enum connection_next worker_queue(struct worker *worker, struct connectio
     return CONNECTION_WAIT;
 }
 
-/* A call that is expected to block is for a thread that has nothing to do. */
-static bool worker_hands_over(struct worker *worker, const struct exchange *exchange)
-{
-    return worker_is_threaded(worker) && lead_has_idle(&worker->lead) &&
-           history_blocks(&worker->history, exchange->history_key);
-}
-
 enum connection_next worker_handle(struct worker *worker, struct connection *connection)
 {
     if (worker->forgotten)
         return CONNECTION_WAIT; /* its parent serves it */
     connection->exchange->history_key = history_key(connection->exchange->head.path);
-    if (!worker_may_call(worker) || worker_hands_over(worker, connection->exchange))
+    if (!worker_may_call(worker))
         return worker_queue(worker, connection);
     worker_flush_before_call(worker);
     if (connection->state == CONNECTION_CLOSED)

@@ -494,7 +494,8 @@ static void leave_to_others(unsigned number)
     explore_check(lead_call_in(&world.lead) == has_idle, "an idle thread is not called in");
 }
 
-/* worker_handle; a call that is known to block is left to an idle thread. */
+/* worker_handle. That a call is left to an idle thread is more than it does: lead_call_in is held
+ * to what lead.h says of it. */
 static void handle(unsigned number, struct lead_thread *thread)
 {
     struct request *request = &world.requests[number];
