@@ -1,8 +1,9 @@
 /* Field blocks that came before, byte for byte, and what the parser made of them: clients send the
  * same fields with each request, and comparing them is cheaper than parsing them. A table of a
  * fixed size; a block gets into it when it is seen for the second time, so that those which never
- * come again cost no more than a look. Only whole heads of HTTP/1.1 requests without a body are
- * remembered: what their fields mean depends on nothing else. */
+ * come again cost no more than a look. Only fields of HTTP/1.1 requests that were accepted are
+ * remembered, and not those to a target in absolute form: what they mean depends on nothing else.
+ */
 #ifndef ZOLAL_HTTP_FIELD_MEMO_H
 #define ZOLAL_HTTP_FIELD_MEMO_H
 

@@ -326,7 +326,7 @@ static int read_message(struct request_head *head, const struct request_head_pro
     if (head->block != 0)
         return 0; /* recalled */
     int result = request_message_read(head, progress);
-    if (result == 0 && may_recall(head) && head->framing == HTTP_NO_BODY) {
+    if (result == 0 && may_recall(head)) {
         const char *start = head->fields[0].name.data;
         field_memo_keep(head->memo, slice_of(start, (size_t)(end - start)), head);
     }

@@ -111,6 +111,37 @@ static void test_what_is_not_remembered(void **state)
     field_memo_release(&memo);
 }
 
+/* With a body behind it a block is found by where the last one ended, or when it is parsed. */
+static void test_requests_with_a_body(void **state)
+{
+    struct field_memo memo = {0};
+    struct feed feed;
+    (void)state;
+    uint64_t length = block_of(&memo, POST("Content-Length: 4\r\n") "body");
+    uint64_t chunked = block_of(&memo, POST("Transfer-Encoding: chunked\r\n") "0\r\n\r\n");
+    uint64_t expecting = block_of(&memo, POST("Content-Length: 4\r\nExpect: 100-continue\r\n"));
+    for (int i = 0; i < 3; i++) {
+        parse(&feed, &memo, SLICE(POST("Content-Length: 4\r\n") "more"));
+        assert_int_equal(feed.head.block, length);
+        assert_int_equal(feed.head.framing, HTTP_LENGTH);
+        assert_int_equal(feed.head.content_length, 4);
+        assert_true(feed.head.has_content_length && !feed.head.expect_continue);
+        feed_release(&feed);
+    }
+    for (int i = 0; i < 3; i++) {
+        parse(&feed, &memo, SLICE(POST("Transfer-Encoding: chunked\r\n") "4\r\n"));
+        assert_int_equal(feed.head.block, chunked);
+        assert_int_equal(feed.head.framing, HTTP_CHUNKED);
+        assert_false(feed.head.has_content_length);
+        feed_release(&feed);
+    }
+    parse(&feed, &memo, SLICE(POST("Content-Length: 4\r\nExpect: 100-continue\r\n")));
+    assert_int_equal(feed.head.block, expecting);
+    assert_true(feed.head.expect_continue);
+    feed_release(&feed);
+    field_memo_release(&memo);
+}
+
 static void test_each_block_has_its_number(void **state)
 {
     struct field_memo memo = {0};
@@ -236,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_other_request_lines_with_the_same_fields),
         cmocka_unit_test(test_where_the_same_fields_say_something_else),
         cmocka_unit_test(test_what_is_not_remembered),
+        cmocka_unit_test(test_requests_with_a_body),
         cmocka_unit_test(test_each_block_has_its_number),
         cmocka_unit_test(test_requests_in_a_row),
         cmocka_unit_test(test_each_changed_byte_is_seen),
