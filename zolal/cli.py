@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 
 from zolal import _zolal
@@ -389,6 +390,8 @@ def serve(
         if xray:
             printer = start_xray(path)
         addresses = " and ".join(address_to_open(address) for address in bound)
+        # run() lets them through when it has its handlers: one that comes before waits for that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         say(f"{_zolal.version} serves {target} on {addresses} (pid {os.getpid()})")
         server.run(application)
     except OSError as error:

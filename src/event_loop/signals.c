@@ -43,6 +43,11 @@ int signals_install(int wakeup_fd, struct error *err)
             return error_set(err, errno, "set", "a signal's action");
     }
     installed = 1;
+    sigset_t stops;
+    sigemptyset(&stops);
+    for (size_t i = 0; i < STOP_SIGNALS; i++)
+        sigaddset(&stops, stop_signals[i]);
+    pthread_sigmask(SIG_UNBLOCK, &stops, NULL); /* the caller may have held them up until now */
     return 0;
 }
 

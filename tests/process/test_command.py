@@ -273,6 +273,11 @@ def test_the_recording_is_gone_after_an_orderly_end(serve, tmp_path):
     assert list(tmp_path.glob("zolal-*.trace")) == []
 
 
+def test_a_stop_right_after_the_start_is_as_orderly(serve):
+    for _ in range(10):
+        serve("xray_app:application").stop()
+
+
 def test_without_a_recorder_there_is_no_recording(serve, tmp_path):
     server = serve("xray_app:application", "--no-recorder", env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []
