@@ -1,19 +1,15 @@
 #include "server/lead.h"
 
+#include <assert.h>
 #include <errno.h>
 
-/* Ticks of no call, or of one and the same, after which the keeper ends its look: it sleeps until
- * there is one, or sees to signals (a test has fewer). */
-#ifndef LEAD_QUIET_TICKS
-#define LEAD_QUIET_TICKS 50
+/* Looks at no call after which the keeper sleeps until there is one, and looks at one and the same
+ * after which that is taken for one that computes for long (a test has fewer). */
+#ifndef LEAD_QUIET_LOOKS
+#define LEAD_QUIET_LOOKS 4
+#define LEAD_LONG_LOOKS  5
 #endif
-
-/* What the keeper saw at its last tick. */
-struct lead_sight {
-    uint32_t call;
-    uint64_t cpu_ns;
-    unsigned quiet;
-};
+static_assert(LEAD_QUIET_LOOKS <= LEAD_LONG_LOOKS, "looks are counted up to LEAD_LONG_LOOKS");
 
 static int lead_thread_init(struct lead_thread *thread)
 {
@@ -42,7 +38,7 @@ static void lead_set_leader(struct lead *lead, struct lead_thread *thread)
 
 int lead_init(struct lead *lead, const struct lead_ops *ops, unsigned most)
 {
-    *lead = (struct lead){.ops = *ops, .most = most};
+    *lead = (struct lead){.ops = *ops, .most = most, .sight = {.wait_ns = LEAD_TICK_NS}};
     list_init(&lead->idle);
     int result = lead_thread_init(&lead->keeper);
     lead_set_leader(lead, &lead->keeper);
@@ -159,8 +155,7 @@ bool lead_call_end(struct lead *lead, struct lead_thread *thread)
 static void lead_idle(struct lead *lead, struct lead_thread *thread)
 {
     list_prepend(&lead->idle, &thread->node);
-    while (list_is_linked(&thread->node) && !lead->ended)
-        lead_wait(lead, &thread->gate);
+    lead_wait(lead, &thread->gate);
     list_unlink(&thread->node);
 }
 
@@ -184,32 +179,46 @@ int lead_follow(struct lead *lead)
 
 /* ----------------------------------------------------------------------------------- the keeper */
 
-/* What the leader looks like at a tick. */
-enum lead_look { LEAD_FINE, LEAD_LATE, LEAD_BLOCKED };
+/* What a look came to. */
+enum lead_look {
+    LEAD_FINE,  /* nothing is to be done */
+    LEAD_QUIET, /* there is no call, and there was none for a while */
+    LEAD_LATE,  /* the call computes, and was not told of yet */
+    LEAD_APART  /* it does not use its CPU, or computes for long: it is to go on without the lead */
+};
 
-/* Without the lock: has the leader been in one call since the last tick, and on its CPU or not? */
-static enum lead_look lead_look_once(struct lead *lead, struct lead_sight *sight)
+/* Without the lock: is the leader in the call of the last look, and was it on its CPU since? A call
+ * may have begun to block where it was not all the time: it is looked at again soon. */
+static enum lead_look lead_look_once(struct lead *lead)
 {
+    struct lead_sight *sight = &lead->sight;
     uint32_t call = lead_call(lead);
-    bool same = call == sight->call;
+    uint64_t waited_ns = sight->wait_ns;
+    if (call != sight->call)
+        sight->looks = 0;
+    else if (sight->looks < LEAD_LONG_LOOKS)
+        sight->looks++;
     sight->call = call;
-    sight->quiet = same ? sight->quiet + 1 : 0;
+    sight->wait_ns = LEAD_TICK_NS;
     if (!(call & 1))
-        return LEAD_FINE;
+        return sight->looks < LEAD_QUIET_LOOKS ? LEAD_FINE : LEAD_QUIET;
     uint64_t cpu_ns = lead_cpu_ns(atomic_load_explicit(&lead->clock, memory_order_relaxed));
-    bool idle = cpu_ns - sight->cpu_ns < LEAD_TICK_NS / 4;
+    uint64_t used_ns = cpu_ns - sight->cpu_ns;
     sight->cpu_ns = cpu_ns;
-    if (!same)
+    if (used_ns < waited_ns / 4 * 3)
+        sight->wait_ns = LEAD_AGAIN_NS;
+    if (sight->looks == 0)
         return LEAD_FINE;
-    if (idle)
-        return LEAD_BLOCKED;
-    return call == lead->late ? LEAD_FINE : LEAD_LATE;
+    if (used_ns < waited_ns / 4 || sight->looks == LEAD_LONG_LOOKS)
+        return LEAD_APART;
+    return sight->looks == 1 ? LEAD_LATE : LEAD_FINE;
 }
 
-/* The call seen blocks. It may have ended since, and another may have begun. */
-static void lead_take(struct lead *lead, uint32_t call)
+/* The call seen is to go on without the lead. It may have ended since, and another may have begun.
+ */
+static void lead_take(struct lead *lead)
 {
-    if (lead_call(lead) != call || lead->ended)
+    if (lead_call(lead) != lead->sight.call || lead->ended)
         return;
     if (!lead->ops.part(lead->ops.context))
         return;
@@ -218,37 +227,38 @@ static void lead_take(struct lead *lead, uint32_t call)
 }
 
 /* The call seen computes. */
-static void lead_tell_late(struct lead *lead, uint32_t call)
+static void lead_tell_late(struct lead *lead)
 {
-    lead->late = call;
-    if (lead_call(lead) == call && !lead->ended)
+    if (lead_call(lead) == lead->sight.call)
         lead->ops.late(lead->ops.context);
 }
 
-/* Look at the leader from tick to tick until something is to be done that needs the lock, which is
- * not held here, or somebody wakes us. */
-static enum lead_look lead_look(struct lead *lead, struct lead_sight *sight)
+/* Look at the leader from time to time until something is to be done that needs the lock, which is
+ * not held here, or somebody wakes us. However often that happens, the next look is when it is due.
+ */
+static enum lead_look lead_look(struct lead *lead)
 {
+    struct lead_sight *sight = &lead->sight;
     enum lead_look look = LEAD_FINE;
-    while (look == LEAD_FINE && sight->quiet < LEAD_QUIET_TICKS) {
-        if (lead_gate_wait(&lead->keeper.gate, lead_now_ns() + LEAD_TICK_NS))
+    while (look == LEAD_FINE) {
+        if (lead_gate_wait(&lead->keeper.gate, sight->next_ns))
             break;
-        look = lead_look_once(lead, sight);
+        look = lead_look_once(lead);
+        sight->next_ns = lead_now_ns() + sight->wait_ns;
     }
     return look;
 }
 
 static void lead_watch(struct lead *lead)
 {
-    struct lead_sight sight = {0};
     void *token = lead->ops.unlock(lead->ops.context);
-    enum lead_look look = lead_look(lead, &sight);
+    enum lead_look look = lead_look(lead);
     lead->ops.lock(lead->ops.context, token);
-    if (look == LEAD_BLOCKED)
-        lead_take(lead, sight.call);
+    if (look == LEAD_APART)
+        lead_take(lead);
     else if (look == LEAD_LATE)
-        lead_tell_late(lead, sight.call);
-    else if (!(lead_call(lead) & 1))
+        lead_tell_late(lead);
+    else if (look == LEAD_QUIET && lead_call(lead) == lead->sight.call)
         lead->watched = false; /* the next call wakes us */
 }
 
@@ -295,5 +305,4 @@ void lead_end(struct lead *lead)
     lead_set_leader(lead, &lead->keeper); /* who comes back to the loop leaves it alone */
     while ((thread = lead_pick(lead)))
         lead_wake(thread);
-    lead_wake(&lead->keeper);
 }

@@ -49,14 +49,24 @@ struct lead_ops {
     void *context;
 };
 
+/* What the keeper saw at its last look, and when it looks again; nobody else reads it. `looks`: how
+ * often before it saw the same. */
+struct lead_sight {
+    uint32_t call;
+    unsigned looks;
+    uint64_t cpu_ns;
+    uint64_t wait_ns; /* between this look and the next */
+    uint64_t next_ns; /* the next look's time */
+};
+
 /* `call`, `clock`: also read without the lock, by the keeper. */
 struct lead {
     struct lead_ops ops;
     struct lead_thread *leader;
     _Atomic lead_cpu_clock clock; /* the leader's */
     _Atomic uint32_t call;        /* odd: the leader is in a call; another number for each */
-    uint32_t late;                /* the call that ops.late was called for; the keeper's own */
-    bool watched;                 /* the keeper looks every LEAD_TICK_NS */
+    struct lead_sight sight;
+    bool watched; /* the keeper looks at the leader from time to time */
     bool ended;
     unsigned most;    /* threads that there may be */
     unsigned threads; /* that there are: started, and not back from lead_follow */
@@ -64,9 +74,10 @@ struct lead {
     struct lead_thread keeper;
 };
 
-/* How often a running call is looked at. A call that uses less than a quarter of that time on its
- * CPU blocks. */
-#define LEAD_TICK_NS 1000000
+/* How often the keeper looks at the leader, and how long after a look at which it may have begun to
+ * block. A call that uses less than a quarter of that time on its CPU blocks. */
+#define LEAD_TICK_NS  2000000
+#define LEAD_AGAIN_NS 500000
 
 /* Nobody leads yet but the keeper, whose thread this is. `most`: threads to start. Returns 0 or
  * -errno. */

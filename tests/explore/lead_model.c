@@ -14,6 +14,7 @@
 #define EVENTS_MAX   16
 #define OPENED_MAX   16         /* more than what can ask for it */
 #define IS_THERE     0x6761746f /* of a gate, not likely in what is not initialised */
+#define OTHER_CALL   100000     /* a number that no call has */
 #define STEPS_MAX    2000       /* of one thread between two scheduling points; more: it spins */
 
 /* What a thread waits for. */
@@ -98,12 +99,13 @@ static struct {
     unsigned looked_thread;
     bool looked_idle;
     bool looked_cpu; /* what the clock showed: one of two times */
-    /* What it read of the call's number, was that as before, and does it know now of a call that
-     * blocks? */
-    uint32_t read_call;
+    unsigned
+        looked_often; /* so many looks in a row were at the same call, at most LEAD_LONG_LOOKS */
+    /* Is the call's number that it read as before, and does it know now of a call that blocks? */
     bool read_same;
     bool knows_blocked;
     uint32_t late; /* the call that was told of as late */
+    uint64_t due;  /* when the keeper has to look again */
 } world;
 
 void *const model_world = &world;
@@ -125,6 +127,7 @@ static unsigned steps_taken;
 enum mark {
     MARK_IN_PLACE,
     MARK_TAKEN,
+    MARK_LONG,
     MARK_PASSED,
     MARK_ALONE,
     MARK_QUEUED,
@@ -135,6 +138,7 @@ enum mark {
 static const char *const marks[MARK_COUNT] = {
     [MARK_IN_PLACE] = "a call that ended with the lead",
     [MARK_TAKEN] = "the lead taken from a call that blocks",
+    [MARK_LONG] = "the lead taken from a call that computes for long",
     [MARK_PASSED] = "the lead passed on before a call",
     [MARK_ALONE] = "a call that ended without the lead",
     [MARK_QUEUED] = "a request left to others",
@@ -204,19 +208,20 @@ static void release_lock(void)
         wait_for(OP_POINT);
 }
 
-/* What the keeper saw in an earlier look means nothing in the next one; and of the call's number
- * only whether it is odd, and whether it is still the same during a look. */
+/* Of a call's number it counts only whether it is odd, and whether it is that of now; and of what
+ * the clock showed only what has changed. */
 static void forget_look(void)
 {
-    bool told = world.late == world.lead.call;
-    bool noted = world.lead.late == world.lead.call;
-    world.lead.call &= 1;
-    world.late = told ? world.lead.call : 0;
-    world.lead.late = noted ? world.lead.call : 0;
-    world.looked_call = 0;
-    world.looked_thread = 0;
+    struct lead *lead = &world.lead;
+    bool told = world.late == lead->call;
+    bool seen = lead->sight.call == lead->call;
+    bool looked = world.looked_call == lead->call;
+    lead->call &= 1;
+    world.late = told ? lead->call : 0;
+    lead->sight.call = seen ? lead->call : OTHER_CALL;
+    world.looked_call = looked ? lead->call : OTHER_CALL;
+    lead->sight.cpu_ns = 0;
     world.looked_idle = world.looked_cpu = false;
-    world.read_call = 0;
     world.read_same = world.knows_blocked = false;
     explore_check(!world.refused || world.refused == world.lead.leader,
                   "the lead is taken although that cannot be done");
@@ -249,8 +254,8 @@ void explore_before_load(const void *object)
     wait_for(OP_POINT);
     if (object != &world.lead.call)
         return;
-    world.read_same = world.read_call == world.lead.call;
-    world.read_call = world.lead.call;
+    world.read_same = world.lead.sight.call == world.lead.call;
+    world.due = LEAD_TICK_NS;
 }
 
 /* May the keeper look before the lock is free? */
@@ -300,8 +305,12 @@ bool lead_gate_wait(struct lead_gate *gate, uint64_t end_ns)
                       "the time for the last threads begins again");
         world.join_end = end_ns;
     }
-    if (explore_thread() == KEEPER)
+    if (explore_thread() == KEEPER) {
         explore_check(!world.knows_blocked, "the keeper looks on at a call that blocks");
+        explore_check(!thread->timed || world.joining || end_ns == world.due,
+                      "the keeper does not look when that is due");
+        explore_check(world.lead.sight.looks <= LEAD_LONG_LOOKS, "looks are counted on and on");
+    }
     enum woken woken = (enum woken)wait_for(OP_GATE);
     if (woken == WOKEN)
         gate->opened--;
@@ -313,7 +322,7 @@ bool lead_gate_wait(struct lead_gate *gate, uint64_t end_ns)
                           ? world.quiet + 1
                           : 0;
         world.quiet_call = world.lead.call;
-        explore_check(world.quiet <= LEAD_QUIET_TICKS + 1, "the keeper looks where no call is");
+        explore_check(world.quiet <= LEAD_QUIET_LOOKS + 1, "the keeper looks where no call is");
     }
     thread->gate = NULL;
     thread->timed = false;
@@ -351,10 +360,15 @@ uint64_t lead_cpu_ns(lead_cpu_clock clock)
     here()->count = number;
     bool ran = wait_for(OP_CPU) != 0;
     here()->count = 0;
+    bool same = world.lead.call == world.looked_call && number == world.looked_thread;
     world.looked_cpu ^= ran;
+    world.due = ran ? LEAD_TICK_NS : LEAD_AGAIN_NS;
     world.knows_blocked = !ran && world.read_same;
-    world.looked_idle =
-        !ran && world.lead.call == world.looked_call && number == world.looked_thread;
+    world.looked_idle = !ran && same;
+    if (!same)
+        world.looked_often = 0;
+    else if (world.looked_often < LEAD_LONG_LOOKS)
+        world.looked_often++;
     world.looked_call = world.lead.call;
     world.looked_thread = number;
     return world.looked_cpu ? LEAD_TICK_NS : 0;
@@ -411,10 +425,11 @@ static bool model_part(void *context)
     enter();
     if (explore_thread() == KEEPER) {
         explore_check(world.lead.call & 1, "the lead is taken where no call is");
-        explore_check(world.looked_idle &&
-                          world.looked_thread == (unsigned)world.lead.leader->cpu_clock,
-                      "the lead is taken from a call that was not seen to block");
-        marked[MARK_TAKEN] = true;
+        explore_check(world.looked_idle || world.looked_often == LEAD_LONG_LOOKS,
+                      "the lead is taken from a call that was not seen to block or to go on");
+        explore_check(world.looked_thread == (unsigned)world.lead.leader->cpu_clock,
+                      "the lead is taken from another than was looked at");
+        marked[world.looked_idle ? MARK_TAKEN : MARK_LONG] = true;
     }
     if (world.part_failures >= bounds.part_failures || choose(2) == 0)
         return true;
@@ -705,9 +720,10 @@ void model_begin(void)
 /* Outcomes of a move of the surroundings, after the kinds of calls: a request comes. */
 #define COMES_BODY   (CALL_KINDS + 0) /* + the request's number */
 #define COMES_SIGNAL (COMES_BODY + REQUESTS_MAX)
-#define COMES_ASIDE  (COMES_SIGNAL + 1) /* too early to end a wait, or in another thread */
-#define COMES_STOP   (COMES_SIGNAL + 2)
-#define COMES_END    (COMES_SIGNAL + 3)
+#define COMES_ASIDE  (COMES_SIGNAL + 1) /* too early to end a wait; + a thread whose wait it ends \
+                                         */
+#define COMES_STOP (COMES_ASIDE + EXPLORE_THREADS)
+#define COMES_END  (COMES_STOP + 1)
 
 struct moves {
     struct explore_move *moves;
@@ -786,6 +802,9 @@ static void add_surroundings(struct moves *moves)
             add(moves, NOBODY, kind, 0);
     if (world.signals < bounds.signals) {
         add(moves, NOBODY, COMES_ASIDE, 0);
+        for (unsigned i = KEEPER + 1; i < EXPLORE_THREADS; i++)
+            if (world.threads[i].op == OP_GATE && !world.threads[i].interrupted)
+                add(moves, NOBODY, COMES_ASIDE + i, 0);
         if (!keeper->interrupted && (keeper->op == OP_GATE || keeper->op == OP_LOOP))
             add(moves, NOBODY, COMES_SIGNAL, 0);
     }
@@ -808,7 +827,8 @@ static bool add_alone(struct moves *moves)
         return true;
     }
     for (unsigned i = KEEPER + 1; i < EXPLORE_THREADS; i++)
-        if (world.threads[i].op == OP_GATE && world.threads[i].gate->opened > 0) {
+        if (world.threads[i].op == OP_GATE &&
+            (world.threads[i].gate->opened > 0 || world.threads[i].interrupted)) {
             add_thread(moves, i);
             return true;
         }
@@ -841,10 +861,12 @@ void model_surroundings(unsigned outcome)
     } else if (outcome < COMES_SIGNAL) {
         world.requests[outcome - COMES_BODY].comes = true;
         event_add(EVENT_BODY + outcome - COMES_BODY);
-    } else if (outcome == COMES_SIGNAL || outcome == COMES_ASIDE) {
+    } else if (outcome >= COMES_SIGNAL && outcome < COMES_STOP) {
         world.signals++;
         world.signal_owed = true;
-        world.threads[KEEPER].interrupted |= outcome == COMES_SIGNAL;
+        if (outcome != COMES_ASIDE)
+            world.threads[outcome == COMES_SIGNAL ? KEEPER : outcome - COMES_ASIDE].interrupted =
+                true;
         event_write(EVENT_SIGNAL);
     } else if (outcome == COMES_STOP) {
         world.stop_asked = true;
@@ -926,6 +948,7 @@ void model_describe(char *text, size_t size, const struct explore_move *move)
         snprintf(text, size, "%s",
                  move->outcome == COMES_SIGNAL  ? "a signal for the keeper"
                  : move->outcome == COMES_ASIDE ? "a signal that ends no wait"
+                 : move->outcome < COMES_STOP   ? "a signal for another thread"
                  : move->outcome == COMES_STOP  ? "worker_stop"
                                                 : "lead_end");
 }

@@ -27,34 +27,24 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("lead_thread_init", "list_init(&thread->node);"): "list_prepend sets both ends",
     ("lead_call_begin", "if (!lead->watched) {  always 1"): "the keeper is woken more often",
     (
-        "lead_idle",
-        "while (list_is_linked(&thread->node) && !lead->ended)  without !lead->ended",
-    ): "lead_end takes all off the list, and none comes after it: ops.work has just said no",
-    ("lead_idle", "list_unlink(&thread->node);"): "as the condition above: it is off the list",
-    (
-        "lead_look_once",
-        "sight->quiet + 1 : 0  is  sight->quiet + 1 : sight->quiet + 1",
-    ): "the keeper sleeps sooner, and the next call wakes it",
-    (
-        "lead_tell_late",
-        "if (lead_call(lead) == call && !lead->ended)  without !lead->ended",
-    ): "replies that wait may leave after the end, too",
-    (
-        "lead_end",
-        "lead_wake(&lead->keeper);",
-    ): "a thread that leaves wakes it; where none leaves it leads, or looks at a call",
-    (
         "lead_init",
         "lead_set_leader(lead, &lead->keeper)  is  lead->leader = &lead->keeper",
     ): "the clock is read in calls only, and the keeper makes none",
+    (
+        "lead_look_once",
+        "sight->looks < LEAD_QUIET_LOOKS ? LEAD_FINE : LEAD_QUIET  is  LEAD_QUIET",
+    ): "the keeper sleeps sooner, and the next call wakes it",
 }
 
 # What no rule below makes: (function, text, instead of it).
 BY_HAND = [
     ("lead_pick", "list_pop(&lead->idle)", "(lead_has_idle(lead) ? lead->idle.next : NULL)"),
     ("lead_change", "next = &lead->keeper", "next = lead->leader"),
-    ("lead_look_once", "sight->quiet + 1 : 0", "sight->quiet + 1 : sight->quiet + 1"),
-    ("lead_watch", "lead_take(lead, sight.call)", "lead_take(lead, lead_call(lead))"),
+    ("lead_change", "*next = lead_pick(lead)", "*next = NULL"),
+    ("lead_look_once", "sight->looks < LEAD_QUIET_LOOKS ? LEAD_FINE : LEAD_QUIET", "LEAD_FINE"),
+    ("lead_look_once", "sight->looks < LEAD_QUIET_LOOKS ? LEAD_FINE : LEAD_QUIET", "LEAD_QUIET"),
+    ("lead_look_once", "sight->looks == 1 ? LEAD_LATE : LEAD_FINE", "LEAD_FINE"),
+    ("lead_look_once", "sight->looks == 1 ? LEAD_LATE : LEAD_FINE", "LEAD_LATE"),
     ("lead_init", "lead_set_leader(lead, &lead->keeper)", "lead->leader = &lead->keeper"),
     ("lead_rest", "lead_gate_wait(gate, end_ns)", "lead_gate_wait(gate, LEAD_FOR_EVER)"),
     ("lead_join", "gate, end_ns", "gate, lead_now_ns() + timeout_ns"),

@@ -15,8 +15,9 @@ typedef int lead_cpu_clock; /* the thread's number */
 
 #define LEAD_FOR_EVER UINT64_MAX
 
-/* So that the keeper's way into its long sleep is not 50 times as long. */
-#define LEAD_QUIET_TICKS 2
+/* So that the keeper's ways are shorter. */
+#define LEAD_QUIET_LOOKS 2
+#define LEAD_LONG_LOOKS  3
 
 int lead_gate_init(struct lead_gate *gate);
 void lead_gate_release(struct lead_gate *gate);
