@@ -286,6 +286,13 @@ static bool exchange_end_orphan(struct exchange *exchange)
     return true;
 }
 
+/* The connection's end tells the client that the answer is not whole. No field has announced it:
+ * the next request may be on its way, and must not reset what there is to be read. */
+static void exchange_end_unsaid(struct connection *connection)
+{
+    connection->last = connection->unread = true;
+}
+
 void exchange_finish(struct exchange *exchange)
 {
     assert(!exchange->over);
@@ -300,7 +307,7 @@ void exchange_finish(struct exchange *exchange)
     }
     connection->sent_request = exchange->id;
     if (!exchange->bodiless && exchange->room != UINT64_MAX && exchange->room > 0)
-        connection->last = true; /* shorter than promised: the close tells the client */
+        exchange_end_unsaid(connection); /* shorter than promised */
     exchange_end(exchange);
 }
 
@@ -320,7 +327,7 @@ void exchange_abort(struct exchange *exchange)
     if (exchange_end_orphan(exchange))
         return;
     struct connection *connection = exchange->connection;
-    connection->last = true;
+    exchange_end_unsaid(connection);
     if (exchange->delimited_by_close)
         connection->cut = true;
     exchange_end(exchange);

@@ -453,24 +453,34 @@ free_request:
     free(request);
 }
 
-/* Several requests at once; then, perhaps, the end of this side. */
+/* Several requests at once, but for what follows the first that awaits 100 (Continue), which comes
+ * unasked; then, perhaps, the end of this side. */
 static void pipelined(struct client *client)
 {
     struct order orders[BATCH_MOST];
     char *requests = malloc(BATCH_MOST * REQUEST_ROOM);
-    size_t len = 0, head_len;
+    size_t len = 0, head_len, cut = 0;
     int count = 1 + (int)chance_below(&client->state, BATCH_MOST), at = 0;
     enum reply reply = REPLY_WHOLE;
     if (!client_open(client, 0))
         goto free_requests;
     for (int i = 0; i < count; i++) {
+        bool has_body = lucky(client, 4), expects = has_body && lucky(client, 2);
         do
-            orders[i] = next_order(client, lucky(client, 4));
+            orders[i] = next_order(client, has_body);
         while (orders[i].kind == ORDER_ABANDONED);
-        len += write_request(client, requests + len, &orders[i], "", &head_len);
+        size_t added = write_request(client, requests + len, &orders[i],
+                                     expects ? "Expect: 100-continue\r\n" : "", &head_len);
+        if (expects && cut == 0)
+            cut = len + head_len;
+        len += added;
     }
     bool half = lucky(client, 3);
-    client_send(client, requests, len);
+    if (cut > 0) {
+        client_send(client, requests, cut);
+        sleep_us(chance_below(&client->state, 3000));
+    }
+    client_send(client, requests + cut, len - cut);
     if (half)
         shutdown(client->fd, SHUT_WR);
     while (at < count && reply == REPLY_WHOLE)

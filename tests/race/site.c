@@ -412,8 +412,10 @@ static void on_writable(void *context, struct exchange *exchange)
 static void on_abort(void *context, struct exchange *exchange)
 {
     struct site *site = context;
-    site->let_off++;
     free(exchange_user(exchange));
+    if (site->let_off % 3 == 0)
+        site_rest(site, 300);
+    site->let_off++;
 }
 
 /* --------------------------------------------------------------------------------------- threads
