@@ -4,6 +4,7 @@ pending, so awaits_room is false and on_writable never comes: the answer hangs f
 waits its whole --graceful-timeout. And when the client leaves in that nested wait, the exchange is
 given back while the responder keeps a pointer to it and its iterable is never closed."""
 
+import os
 import time
 
 from http_client import PATIENCE, Client, request
@@ -31,3 +32,15 @@ def test_a_client_that_leaves_bytes_that_write_where_they_are_freed(serve):
         while client.get("/ask-closed").body != b"True":
             assert time.monotonic() < deadline, "close() was not called"
         assert client.get("/write-late").body == b"AssertionError"
+
+
+def test_clients_that_leave_while_their_environ_is_made(serve):
+    threads = os.environ.get("ZOLAL_TEST_THREADS", "2")
+    server = serve("finalizing_app:application", f"--threads={threads}")
+    for _ in range(40):
+        with Client(server.address) as client:
+            client.send(request("/"))
+            time.sleep(0.006)
+            client.reset()
+    with Client(server.address) as client:
+        assert client.get("/").body == b"ok"

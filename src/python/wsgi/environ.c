@@ -373,20 +373,42 @@ static int environ_renew(PyObject *environ, PyObject *key, PyObject *value, PyOb
     return 0;
 }
 
-/* What the path and the peer say, in `entry->environ`. */
-static int environ_renew_entry(struct environ_cache *cache, struct module_state *state,
-                               const struct exchange *exchange, struct header_memo_entry *entry)
+/* Where a request came from: references of our own. Asked for before anything that can run code of
+ * the application, during which the connection may end. */
+struct environ_origin {
+    unsigned listener;
+    PyObject *host;
+    PyObject *port;
+};
+
+static struct environ_origin environ_origin(struct environ_cache *cache, struct module_state *state,
+                                            const struct exchange *exchange)
 {
     const struct address *peer = exchange_peer(exchange);
+    return (struct environ_origin){.listener = exchange_listener(exchange),
+                                   .host = Py_XNewRef(environ_host(cache, peer)),
+                                   .port = Py_XNewRef(environ_port(cache, state, peer))};
+}
+
+static void environ_origin_release(struct environ_origin *origin)
+{
+    Py_XDECREF(origin->host);
+    Py_XDECREF(origin->port);
+}
+
+/* What the path and the peer say, in `entry->environ`. */
+static int environ_renew_entry(struct environ_cache *cache, struct module_state *state,
+                               const struct request_head *head, const struct environ_origin *origin,
+                               struct header_memo_entry *entry)
+{
     PyObject *environ = entry->environ;
-    PyObject *path = environ_path(cache, state, exchange_head(exchange));
+    PyObject *path = environ_path(cache, state, head);
     int result = environ_renew(environ, S(PATH_INFO), path, &entry->path);
     Py_XDECREF(path);
     if (result == 0)
-        result = environ_renew(environ, S(REMOTE_ADDR), environ_host(cache, peer), &entry->host);
+        result = environ_renew(environ, S(REMOTE_ADDR), origin->host, &entry->host);
     if (result == 0)
-        result =
-            environ_renew(environ, S(REMOTE_PORT), environ_port(cache, state, peer), &entry->port);
+        result = environ_renew(environ, S(REMOTE_PORT), origin->port, &entry->port);
     return result;
 }
 
@@ -404,15 +426,13 @@ static PyObject *environ_of_fields(struct environ_cache *cache, struct module_st
 /* What the fields, the path and the peer make, a new dict. Requests with the same fields mostly
  * have the rest in common too: what differs is set in the environ that is remembered. */
 static PyObject *environ_begin(struct environ_cache *cache, struct module_state *state,
-                               const struct exchange *exchange)
+                               const struct request_head *head, const struct environ_origin *origin)
 {
-    const struct request_head *head = exchange_head(exchange);
-    unsigned listener = exchange_listener(exchange);
-    struct header_memo_entry *known = header_memo_find(&cache->memo, listener, head);
+    struct header_memo_entry *known = header_memo_find(&cache->memo, origin->listener, head);
     struct header_memo_entry fresh = {0};
     uint64_t renewals = ++cache->renewals;
     if (known) {
-        if (environ_renew_entry(cache, state, exchange, known) < 0)
+        if (environ_renew_entry(cache, state, head, origin, known) < 0)
             return NULL;
         PyObject *environ = Py_NewRef(known->environ);
         fresh.environ = PyDict_Copy(environ);
@@ -421,11 +441,11 @@ static PyObject *environ_begin(struct environ_cache *cache, struct module_state 
         if (cache->renewals == renewals)
             return fresh.environ;
     } else {
-        fresh.environ = environ_of_fields(cache, state, listener, head);
+        fresh.environ = environ_of_fields(cache, state, origin->listener, head);
         if (fresh.environ)
-            header_memo_keep(&cache->memo, listener, head, fresh.environ);
+            header_memo_keep(&cache->memo, origin->listener, head, fresh.environ);
     }
-    if (fresh.environ && environ_renew_entry(cache, state, exchange, &fresh) < 0)
+    if (fresh.environ && environ_renew_entry(cache, state, head, origin, &fresh) < 0)
         Py_CLEAR(fresh.environ);
     return fresh.environ;
 }
@@ -434,7 +454,9 @@ PyObject *environ_new(struct environ_cache *cache, struct module_state *state,
                       struct exchange *exchange)
 {
     const struct request_head *head = exchange_head(exchange);
-    PyObject *environ = environ_begin(cache, state, exchange);
+    struct environ_origin origin = environ_origin(cache, state, exchange);
+    PyObject *environ = environ_begin(cache, state, head, &origin);
+    environ_origin_release(&origin);
     if (!environ || environ_set_request_line(state, environ, head) < 0)
         goto failed;
     if (head->form == HTTP_ABSOLUTE_FORM &&

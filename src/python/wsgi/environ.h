@@ -63,7 +63,8 @@ void environ_cache_clear(struct environ_cache *cache);
 bool environ_is_ambiguous(const struct environ_cache *cache, const struct request_head *head);
 
 /* The environ of the exchange's request, a new dict whose wsgi.input is empty, or NULL with an
- * exception set. */
+ * exception set. The exchange has its connection still; making objects can run a garbage
+ * collection, in which any code runs, and it may have lost it when this returns. */
 PyObject *environ_new(struct environ_cache *cache, struct module_state *state,
                       struct exchange *exchange);
 

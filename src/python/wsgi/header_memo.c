@@ -1,9 +1,16 @@
 #include "python/wsgi/header_memo.h"
 
+/* Where the same block's environs of the first few listeners do not displace each other. */
+static struct header_memo_entry *header_memo_place(struct header_memo *memo, unsigned listener,
+                                                   const struct request_head *head)
+{
+    return &memo->entries[field_memo_place(head->block + listener)];
+}
+
 struct header_memo_entry *header_memo_find(struct header_memo *memo, unsigned listener,
                                            const struct request_head *head)
 {
-    struct header_memo_entry *entry = &memo->entries[field_memo_place(head->block)];
+    struct header_memo_entry *entry = header_memo_place(memo, listener, head);
     bool known = head->block != 0 && entry->block == head->block && entry->listener == listener;
     return known ? entry : NULL;
 }
@@ -11,7 +18,7 @@ struct header_memo_entry *header_memo_find(struct header_memo *memo, unsigned li
 void header_memo_keep(struct header_memo *memo, unsigned listener, const struct request_head *head,
                       PyObject *environ)
 {
-    struct header_memo_entry *entry = &memo->entries[field_memo_place(head->block)];
+    struct header_memo_entry *entry = header_memo_place(memo, listener, head);
     if (head->block == 0)
         return;
     PyObject *copy = PyDict_Copy(environ);

@@ -14,23 +14,28 @@
 /* Whose application code runs in this thread: wsgi.early_hints asks. NULL: none. */
 _Thread_local struct responder *responder_here __attribute__((tls_model("initial-exec")));
 
-static struct responder *responder_new(struct server *server, struct exchange *exchange)
+/* Takes `environ`. NULL with an exception set. */
+static struct responder *responder_new(struct server *server, struct exchange *exchange,
+                                       PyObject *environ)
 {
     struct responder *responder = (struct responder *)server->spare_responder;
     if (responder) {
         server->spare_responder = NULL;
     } else {
         responder = PyObject_GC_New(struct responder, server->state->responder_type);
-        if (!responder)
+        if (!responder) {
+            Py_DECREF(environ);
             return NULL;
+        }
         responder->vectorcall = responder_call;
-        responder->environ = responder->input = NULL;
+        responder->input = NULL;
         responder->result = responder->iterator = responder->write = NULL;
         responder->head = (struct wsgi_head){0};
         PyObject_GC_Track(responder);
     }
     responder->server = server;
     responder->exchange = exchange;
+    responder->environ = environ;
     responder->is_list = responder->is_file = false;
     exchange_set_user(exchange, responder);
     return responder;
@@ -219,19 +224,17 @@ void responder_fail(struct responder *responder)
     responder_release(responder);
 }
 
-/* The environ, with the request's body in it when there is one. NULL with an exception set. */
-static PyObject *responder_environ(struct responder *responder)
+/* The request's body, where there is one, in the environ. Returns 0, or -1 with an exception set.
+ */
+static int responder_set_input(struct responder *responder)
 {
-    struct server *server = responder->server;
-    struct module_state *state = server->state;
-    PyObject *environ = environ_new(&server->environs, state, responder->exchange);
-    if (!environ || exchange_body_left(responder->exchange) == 0)
-        return environ;
-    responder->input = input_new(state, server, responder->exchange);
-    if (!responder->input ||
-        PyDict_SetItem(environ, state->strings[STRING_WSGI_INPUT], responder->input) < 0)
-        Py_CLEAR(environ);
-    return environ;
+    struct module_state *state = responder->server->state;
+    if (exchange_body_left(responder->exchange) == 0)
+        return 0;
+    responder->input = input_new(state, responder->server, responder->exchange);
+    if (!responder->input)
+        return -1;
+    return PyDict_SetItem(responder->environ, state->strings[STRING_WSGI_INPUT], responder->input);
 }
 
 static void responder_on_request(void *context, struct exchange *exchange)
@@ -241,21 +244,19 @@ static void responder_on_request(void *context, struct exchange *exchange)
         exchange_refuse(exchange, HTTP_AMBIGUOUS_FIELD_NAME);
         return;
     }
-    struct responder *responder = responder_new(server, exchange);
-    struct responder *before = responder_here;
-    responder_here = responder;
-    PyObject *environ = responder ? responder_environ(responder) : NULL;
-    if (!environ) {
-        if (responder)
-            responder_log_exception(responder, "a request could not be handed to the application");
-        PyErr_Clear(); /* without a responder: no memory */
+    PyObject *environ = environ_new(&server->environs, server->state, exchange);
+    struct responder *responder = environ ? responder_new(server, exchange, environ) : NULL;
+    if (!responder) {
+        PyErr_WriteUnraisable(server->application);
         exchange_refuse(exchange, HTTP_INTERNAL_ERROR);
-        if (responder)
-            responder_release(responder);
-        responder_here = before;
         return;
     }
-    responder->environ = environ;
+    if (responder_set_input(responder) < 0) {
+        responder_fail(responder);
+        return;
+    }
+    struct responder *before = responder_here;
+    responder_here = responder;
     PyObject *arguments[] = {environ, (PyObject *)responder};
     if (server->python_calls)
         calls_enter(server->state, TRACE_PYTHON_APPLICATION, server->application);
