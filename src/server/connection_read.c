@@ -222,6 +222,9 @@ void connection_read_ahead(struct connection *connection)
         if (exchange->body_state == BODY_ASKED && exchange_body_is_too_slow(exchange))
             exchange_fail_body(exchange, -ETIMEDOUT, HTTP_REQUEST_TIMEOUT);
     }
+    /* What came behind the body: the handler may go on without the lead, and others receive. */
+    if (connection_keep_input(connection) < 0)
+        connection_close(connection);
 }
 
 /* State LINGER: throw away what comes, up to a bound. */
@@ -304,7 +307,9 @@ void connection_on_ready(struct loop_watch *watch, uint32_t ready)
         connection_close(connection);
         return;
     }
-    if ((ready & LOOP_WRITABLE) && connection->blocked && connection_flush(connection) < 0)
+    /* Broken, it takes no more either: the flush finds that out. */
+    if ((ready & (LOOP_WRITABLE | LOOP_BROKEN)) && connection->blocked &&
+        connection_flush(connection) < 0)
         return;
     if (connection->state != CONNECTION_CLOSED)
         connection_advance(connection);

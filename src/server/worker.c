@@ -226,9 +226,12 @@ free_worker:
     return result;
 }
 
+/* Not while another thread may look at one. */
 static void worker_free_closed(struct worker *worker)
 {
     struct list *node;
+    if (worker->visitors > 0)
+        return;
     while ((node = list_pop(&worker->closed)))
         connection_free(list_entry(node, struct connection, node));
 }
@@ -370,12 +373,13 @@ void worker_serve(struct worker *worker, struct lead_thread *thread)
     worker->second_known = false;
     while (worker_leads(worker, thread) && !worker->forgotten && loop_dispatch_next(&worker->loop))
         continue;
-    worker_run_again(worker, thread);
+    if (worker_leads(worker, thread))
+        worker_run_again(worker, thread);
     if (!worker_leads(worker, thread) || worker->forgotten)
         return;
     worker_expire(worker);
     worker_flush(worker);
-    if (!worker->handler_busy && worker->visitors == 0)
+    if (!worker->handler_busy)
         worker_free_closed(worker);
 }
 
@@ -404,9 +408,9 @@ int worker_turn(struct worker *worker, struct lead_thread *thread)
 {
     access_log_flush(&worker->access_log);
     trace_subject(0, 0);
+    worker_flush(worker);
     /* A thread that has taken over goes on where the other has stopped. */
     if (!loop_has_ready(&worker->loop)) {
-        worker_flush(worker);
         worker_watch_new(worker);
         int result = worker_wait_for_loop(worker);
         if (result < 0)
@@ -464,7 +468,9 @@ bool worker_is_done(struct worker *worker)
     if (!worker->stopping)
         return false;
     worker_close_idle(worker);
-    return worker->connection_count == 0 || worker->loop.now_ms >= worker->stop_deadline_ms;
+    /* A client that has left does not end the call that works for it. */
+    return (worker->connection_count == 0 && worker->calls == 0) ||
+           worker->loop.now_ms >= worker->stop_deadline_ms;
 }
 
 int worker_follow(struct worker *worker)

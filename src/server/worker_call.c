@@ -28,12 +28,13 @@ static void call_sight_begin(struct call_sight *sight)
 
 /* What waits is flushed before a call that may take its time: nothing waits behind a slow
  * application. */
-static void worker_flush_before_call(struct worker *worker)
+static void worker_flush_before_call(struct worker *worker, const struct exchange *exchange)
 {
     if (list_is_empty(&worker->dirty))
         return;
     if (worker->call_ticks > worker->batch_ticks ||
-        clock_ticks() - worker->dirty_since > worker->batch_ticks)
+        clock_ticks() - worker->dirty_since > worker->batch_ticks ||
+        history_blocks(&worker->history, exchange->history_key))
         worker_flush(worker);
 }
 
@@ -166,10 +167,9 @@ static enum connection_next worker_call(struct worker *worker, struct lead_threa
     exchange->thread = thread;
     exchange->awaits_room = exchange->awaits_turn = exchange->has_waited = false;
     trace_subject(exchange->connection->id, exchange->id);
-    if (leads) {
+    worker->calls++;
+    if (leads)
         worker->handler_busy = true;
-        worker->borrower = exchange->connection;
-    }
     if (thread)
         worker_call_begin(worker, thread, exchange, &sight);
     uint64_t begin = clock_ticks();
@@ -177,10 +177,11 @@ static enum connection_next worker_call(struct worker *worker, struct lead_threa
     uint64_t ticks = clock_ticks() - begin;
     if (thread)
         leads = worker_call_end(worker, thread, exchange, &sight);
+    worker->calls--;
+    worker->call_ticks = ticks;
     if (leads) {
         worker->handler_busy = false;
         worker->borrower = NULL;
-        worker->call_ticks = ticks;
     }
     if (!leads || ticks > worker->batch_ticks)
         worker_update_time(worker);
@@ -254,7 +255,9 @@ enum connection_next worker_handle(struct worker *worker, struct connection *con
     connection->exchange->history_key = history_key(connection->exchange->head.path);
     if (!worker_may_call(worker))
         return worker_queue(worker, connection);
-    worker_flush_before_call(worker);
+    /* From here on, since a flush may end other connections, whose handlers may let others come. */
+    worker->borrower = connection;
+    worker_flush_before_call(worker, connection->exchange);
     if (connection->state == CONNECTION_CLOSED)
         return CONNECTION_WAIT; /* its last answer could not be sent */
     return worker_call_request(worker, worker_turner(worker), connection);
@@ -266,7 +269,7 @@ enum connection_next worker_handle_writable(struct worker *worker, struct connec
         worker_leave_to_others(worker, connection);
         return CONNECTION_WAIT;
     }
-    worker_flush_before_call(worker);
+    worker_flush_before_call(worker, connection->exchange);
     if (connection->state == CONNECTION_CLOSED)
         return CONNECTION_WAIT;
     return worker_call(worker, worker_turner(worker), connection->exchange,
@@ -291,7 +294,10 @@ bool worker_work(struct worker *worker, struct lead_thread *thread)
 void worker_handle_abort(struct worker *worker, struct exchange *exchange)
 {
     exchange_log_abort(exchange, worker);
+    /* It may let go of the lock, and its connection is not to be freed meanwhile. */
+    worker->visitors++;
     worker->config.handler.on_abort(worker->config.handler.context, exchange);
+    worker->visitors--;
 }
 
 /* ------------------------------------------------------------------------------------- waiting */

@@ -65,12 +65,13 @@ struct worker {
     struct lead lead; /* of config.threads > 1 */
     int result;       /* what ended the lead: 0 or -errno */
     struct history history;
-    struct connection *borrower; /* whose request, in a handler, lies in `receive` and `fields` */
+    struct connection *borrower; /* whose request, for a handler, lies in `receive` and `fields` */
     struct call_sight *leaders_call; /* the call that the leader is in */
     bool handler_busy;               /* whoever turns the loop is in a handler: requests wait */
     bool handler_waits;              /* and turns it there, in worker_wait */
     bool waiting;                    /* the loop is waited for, without the lock */
     bool saturated;                  /* all threads are in calls: nothing is accepted */
+    unsigned calls;                  /* of the handler that have not come back */
     unsigned visitors;               /* threads without the lead that look at connections */
     unsigned waiters;                /* threads in worker_wait without turning the loop */
     uint64_t wake_ms;                /* when the wait ends by itself */

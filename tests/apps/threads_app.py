@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import gates
 
 noted = []
+released = threading.Event()
 lock = threading.Lock()
 local = threading.local()
 running = most = 0
@@ -23,6 +25,7 @@ def on_signal(number, frame):
 
 
 signal.signal(signal.SIGUSR1, on_signal)
+signal.signal(signal.SIGALRM, lambda number, frame: None)
 
 
 def quick(environ, argument):
@@ -82,6 +85,42 @@ def raises(environ, name):
     raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[name]("intended")
 
 
+def computes(environ, argument):
+    """Until /release is served, by another thread."""
+    end = time.monotonic() + gates.PATIENCE
+    while not released.is_set() and time.monotonic() < end:
+        pass
+    return [b"released" if released.is_set() else b"nobody came"]
+
+
+def alarmed(environ, argument):
+    """Waits for /release, while a signal comes each millisecond."""
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    found = released.wait(gates.PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return [b"released" if found else b"nobody came"]
+
+
+def release(environ, argument):
+    released.set()
+    return [b"released"]
+
+
+def said(environ, path):
+    """Says so when the gate has let it through, also where nobody is left to get the answer."""
+    gates.stop(path)
+    os.write(2, b"it has ended\n")
+    return [b"through"]
+
+
+def reads(environ, path):
+    """Stops before and behind it."""
+    gates.stop(path)
+    body = environ["wsgi.input"].read()
+    gates.stop(path)
+    return [body]
+
+
 def stuck(environ, path):
     gates.stop(path)
     threading.Event().wait()
@@ -118,6 +157,12 @@ def late(environ, path):
 
     threading.Thread(target=read_later).start()
     return [b"no body is needed"]
+
+
+def forks_and_returns(environ, argument):
+    """Both answer; the child has no connection to do it on."""
+    os.fork()
+    return [b"forked"]
 
 
 def forks(environ, argument):
@@ -160,12 +205,18 @@ VIEWS = {
     "gated": gated,
     "streamed": streamed,
     "raises": raises,
+    "computes": computes,
+    "alarmed": alarmed,
+    "release": release,
+    "said": said,
+    "reads": reads,
     "stuck": stuck,
     "helped": helped,
     "abandoned": abandoned,
     "late": late,
     "forks": forks,
     "forks-and-looks": forks_and_looks,
+    "forks-and-returns": forks_and_returns,
     "signals": signals,
     "runs": runs,
     "noted": answer_noted,

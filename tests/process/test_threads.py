@@ -68,6 +68,22 @@ def expecting(target, length=3):
     return request(target, "Expect: 100-continue", f"Content-Length: {length}", method="POST")
 
 
+def children_of(pid):
+    """Those that still run."""
+    paths = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    found = [child for path in paths for child in path.read_text().split()]
+    states = [pathlib.Path(f"/proc/{child}/stat").read_text().rpartition(")")[2] for child in found]
+    return [child for child, state in zip(found, states, strict=True) if state.split()[0] != "Z"]
+
+
+def accepts(server):
+    try:
+        Client(server.address).close()
+    except OSError:
+        return False
+    return True
+
+
 def serve_threads(serve, count=THREADS, *arguments):
     return serve("threads_app:application", f"--threads={count}", *arguments)
 
@@ -100,6 +116,54 @@ def test_blocked_requests_do_not_hold_up_quick_ones(serve):
         crowd.open(3)
         for client in clients:
             assert client.response().body == b"through"
+
+
+@pytest.mark.parametrize("target", ["/computes", "/alarmed"])
+def test_a_long_call_does_not_keep_the_loop(serve, target):
+    """Also one that computes, and one during which signals come again and again."""
+    server = serve_threads(serve, 2)
+    with Client(server.address) as client:
+        client.send(request(target))
+        assert get(server, "/release") == b"released"
+        assert client.response().body == b"released"
+
+
+def test_a_stop_does_not_wait_for_ever_for_a_call_that_computes(serve):
+    server = serve_threads(serve, 2, "--graceful-timeout=1")
+    with Client(server.address) as client:
+        client.send(request("/computes"))
+        time.sleep(0.1)
+        server.stop()
+
+
+def test_a_stop_waits_for_a_call_whose_client_has_left(serve):
+    server = serve_threads(serve, 2)
+    with Crowd(server) as crowd:
+        (client,) = crowd.ask(1, "/said")
+        client.reset()
+        os.kill(server.pid, signal.SIGTERM)
+        eventually(lambda: accepts(server), False)
+        time.sleep(0.5)  # more than the threads have once there is nothing to do for them
+        crowd.open(1)
+        assert server.process.wait(PATIENCE) == 0
+    assert "it has ended" in server.stderr()
+
+
+def test_what_comes_behind_a_body_is_not_mixed_with_others_requests(serve):
+    server = serve_threads(serve, 2)
+    with Crowd(server) as crowd, Client(server.address) as client:
+        client.send(expecting(f"/reads?{crowd.gate.path}", 1))
+        crowd.gate.arrival()
+        client.send(b"z" + request("/quick", f"X-Mine: {'a' * 100}"))
+        time.sleep(0.1)
+        crowd.open(1)
+        assert client.interim().status == 100
+        crowd.gate.arrival()
+        for _ in range(3):
+            assert get(server, "/noted", f"X-Others: {'b' * 200}") == b"[]"
+        crowd.open(1)
+        assert client.response("POST").body == b"z"
+        assert client.response().body == b"quick"
 
 
 def test_what_was_answered_before_a_call_that_blocks_is_sent(serve):
@@ -509,6 +573,16 @@ def test_an_application_thread_forks(serve):
 
 
 # ---- what is written down
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_child_writes_no_line(serve, tmp_path, threads):
+    path = tmp_path / "log"
+    server = serve_threads(serve, threads, "--access-logfile", str(path))
+    assert get(server, "/forks-and-returns") == b"forked"
+    eventually(lambda: children_of(server.pid), [])
+    server.stop()
+    assert path.read_text().count("GET /forks-and-returns") == 1
 
 
 def test_each_request_has_its_line_in_the_access_log(serve, tmp_path):

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/exchange_state.h"
 #include "server/worker_state.h"
 #include "socket/listener.h"
 
@@ -40,6 +41,9 @@ static struct site {
     struct address listening;
     int caller;           /* that connection's client; -1: there is none */
     bool saw_stop;        /* the request's handler */
+    unsigned aborts;      /* on_abort has returned */
+    bool computes;        /* until_apart: as seen by its clock */
+    bool was_taken;       /* the lead, from until_apart */
     unsigned checks;      /* by the keeper */
     _Atomic bool is_over; /* not guarded: `check` says no */
     _Atomic bool has_run; /* not guarded: worker_run has returned */
@@ -157,10 +161,27 @@ static void answer(struct exchange *exchange)
     exchange_finish(exchange);
 }
 
+/* Lets go of what it kept, and of the lock: meanwhile the keeper ends it all. */
 static void on_abort(void *context, struct exchange *exchange)
 {
-    (void)context;
     (void)exchange;
+    site.is_over = true;
+    lead_call_keeper(&site.worker->lead);
+    unlock(context);
+    rest(100);
+    lock(context, NULL);
+    site.aborts++;
+}
+
+/* More than a socket takes. */
+static char much[4 << 20];
+
+static void keep(void *context, struct exchange *exchange)
+{
+    struct response_fields facts = {0};
+    (void)context;
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, sizeof(much));
+    exchange_send(exchange, slice_of(much, sizeof(much)), (struct lender){0});
 }
 
 /* Blocks until the stop is seen to. */
@@ -197,6 +218,22 @@ static void until_checked(void *context, struct exchange *exchange)
         lock(context, NULL);
     }
     site.saw_stop = site.checks >= most;
+    answer(exchange);
+    worker_stop(site.worker);
+}
+
+/* Goes on until the lead is taken from it. */
+static void until_apart(void *context, struct exchange *exchange)
+{
+    const struct lead *lead = &site.worker->lead;
+    if (site.computes)
+        site.worker->lead.clock = CLOCK_MONOTONIC; /* that always runs */
+    for (int ms = 0; ms < PATIENCE_MS && lead_leads(lead, exchange->thread); ms++) {
+        unlock(context);
+        rest(1);
+        lock(context, NULL);
+    }
+    site.was_taken = !lead_leads(lead, exchange->thread);
     answer(exchange);
     worker_stop(site.worker);
 }
@@ -317,6 +354,31 @@ static void test_the_end_in_a_call_leaves_no_event(void **state)
     end();
 }
 
+/* A client that leaves when its answer has begun. */
+static void *leave(void *context)
+{
+    char byte;
+    for (int ms = 0; ms < PATIENCE_MS && recv(site.client, &byte, 1, MSG_PEEK) < 1; ms += 10)
+        rest(10);
+    shutdown(site.client, SHUT_RDWR);
+    return context;
+}
+
+/* The end closes a connection that is closed already, and whose handler is being told. (Freed too
+ * early, it is seen by ASan.) */
+static void test_the_end_waits_for_on_abort(void **state)
+{
+    pthread_t client;
+    (void)state;
+    begin(2, keep);
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    assert_int_equal(pthread_create(&client, NULL, leave, NULL), 0);
+    assert_int_equal(run(NULL), 0);
+    pthread_join(client, NULL);
+    assert_int_equal(site.aborts, 1);
+    end();
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -361,6 +423,16 @@ static void *wake_keeper(void *context)
     return &count;
 }
 
+/* More often than it looks. */
+static void *wake_keeper_often(void *context)
+{
+    while (!site.has_run) {
+        lead_call_keeper(&site.worker->lead);
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+    return context;
+}
+
 static void test_the_time_for_the_last_threads_does_not_begin_again(void **state)
 {
     const struct lead_ops ops = {.unlock = unlock, .lock = lock, .context = &site};
@@ -379,6 +451,38 @@ static void test_the_time_for_the_last_threads_does_not_begin_again(void **state
     assert_true(*(unsigned *)count < PATIENCE_MS / 10);
     lead_release(&lead);
     end();
+}
+
+/* ------------------------------------------------------------------------- calls that take long */
+
+static void check_long_call(bool computes, bool wakes)
+{
+    pthread_t waker;
+    begin(2, until_apart);
+    site.computes = computes;
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    if (wakes)
+        assert_int_equal(pthread_create(&waker, NULL, wake_keeper_often, NULL), 0);
+    assert_int_equal(run(NULL), 0);
+    if (wakes)
+        pthread_join(waker, NULL);
+    assert_true(site.was_taken);
+    assert_answered();
+    end();
+}
+
+static void test_a_call_that_blocks_or_computes_for_long_loses_the_lead(void **state)
+{
+    (void)state;
+    check_long_call(false, false);
+    check_long_call(true, false);
+}
+
+static void test_a_keeper_that_is_woken_again_and_again_looks_all_the_same(void **state)
+{
+    (void)state;
+    check_long_call(false, true);
+    check_long_call(true, true);
 }
 
 /* ------------------------------------------------------------------------------------- signals */
@@ -497,8 +601,11 @@ int main(void)
         cmocka_unit_test(test_a_stop_is_not_lost_with_the_lead),
         cmocka_unit_test(test_a_stop_leaves_no_event_of_a_listener),
         cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
+        cmocka_unit_test(test_the_end_waits_for_on_abort),
         cmocka_unit_test(test_the_end_by_a_signal_wakes_the_leader),
         cmocka_unit_test(test_the_time_for_the_last_threads_does_not_begin_again),
+        cmocka_unit_test(test_a_call_that_blocks_or_computes_for_long_loses_the_lead),
+        cmocka_unit_test(test_a_keeper_that_is_woken_again_and_again_looks_all_the_same),
         cmocka_unit_test(test_a_signal_just_before_a_wait_is_seen_to),
         cmocka_unit_test(test_signals_are_seen_to_during_a_long_call),
         cmocka_unit_test(test_no_thread_can_be_started),
