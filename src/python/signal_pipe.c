@@ -5,16 +5,30 @@
 
 #include "socket/kernel.h"
 
-/* Returns what was set before, or -2: this is not the main thread. */
-static int set_wakeup_fd(int fd)
+int signal_pipe_init(struct module_state *state)
 {
-    PyObject *signal = PyImport_ImportModule("signal");
-    PyObject *before = signal ? PyObject_CallMethod(signal, "set_wakeup_fd", "i", fd) : NULL;
-    int result = before ? (int)PyLong_AsLong(before) : -2;
-    PyErr_Clear();
-    Py_XDECREF(before);
+    PyObject *signal = PyImport_ImportModule("_signal");
+    state->set_wakeup_fd = signal ? PyObject_GetAttrString(signal, "set_wakeup_fd") : NULL;
     Py_XDECREF(signal);
+    return state->set_wakeup_fd ? 0 : -1;
+}
+
+/* Returns what was set before; -1: nothing; -2: an exception is set. */
+static int set_wakeup_fd(struct module_state *state, int fd)
+{
+    PyObject *before = PyObject_CallFunction(state->set_wakeup_fd, "i", fd);
+    int result = before ? (int)PyLong_AsLong(before) : -2;
+    Py_XDECREF(before);
     return result;
+}
+
+/* Does the exception say that this is not the main thread, or that the descriptor is of no use? */
+static bool set_wakeup_fd_refused(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_OSError))
+        return false;
+    PyErr_Clear();
+    return true;
 }
 
 static int signal_pipe_make(struct signal_pipe *pipe)
@@ -37,12 +51,14 @@ static int signal_pipe_use(struct signal_pipe *pipe, struct module_state *state,
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    int before = set_wakeup_fd(pipe->writing);
+    int before = set_wakeup_fd(state, pipe->writing);
+    if (before == -2 && !set_wakeup_fd_refused())
+        return -1;
     pipe->used = before == -1;
     if (pipe->used)
         state->wakeup_fd = pipe->writing;
-    else if (before >= 0)
-        set_wakeup_fd(before);
+    else if (before >= 0 && set_wakeup_fd(state, before) == -2 && !set_wakeup_fd_refused())
+        return -1;
     return PyErr_CheckSignals();
 }
 
@@ -62,7 +78,7 @@ void signal_pipe_close(struct signal_pipe *pipe, struct module_state *state)
     PyErr_Fetch(&type, &value, &traceback);
     if (pipe->used) {
         state->wakeup_fd = -1;
-        set_wakeup_fd(-1);
+        set_wakeup_fd(state, -1);
     }
     kernel_close(pipe->reading);
     kernel_close(pipe->writing);
@@ -74,5 +90,6 @@ void signal_pipe_forget(struct module_state *state)
     if (state->wakeup_fd < 0)
         return;
     state->wakeup_fd = -1;
-    set_wakeup_fd(-1);
+    set_wakeup_fd(state, -1);
+    PyErr_Clear();
 }

@@ -13,6 +13,10 @@ struct signal_pipe {
     bool used; /* Python writes to it */
 };
 
+/* Look signal.set_wakeup_fd up. To import it in run() would run Python code, in which a signal's
+ * handler may raise. Returns 0, or -1 with an exception set. */
+int signal_pipe_init(struct module_state *state);
+
 /* Before worker_run. The pipe stays unused in another thread than the main one, and where the
  * program has a descriptor of its own for this. Returns 0, or -1 with an exception set (also that
  * of the handler of a signal which was here before): nothing is open then. */

@@ -73,6 +73,7 @@ struct module_state {
     PyTypeObject *buffered_reader;
     PyTypeObject *buffered_random;
     struct recording *recording;
+    PyObject *set_wakeup_fd; /* signal's */
     int wakeup_fd; /* that a server in the main thread has given signal.set_wakeup_fd; -1: none */
 };
 

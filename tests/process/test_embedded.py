@@ -1,0 +1,36 @@
+"""A server in a program of somebody else's, who has signal handlers and descriptors of his own."""
+
+PROGRAM = """
+import _thread, functools, os, signal, sys
+from zolal import _zolal
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def run_signalled(server, number):
+    # Python code would take the signal before run() does: there is none between these two.
+    calls = [
+        functools.partial(_thread.interrupt_main, number),
+        functools.partial(server.run, application),
+    ]
+    list(map(functools.partial.__call__, calls))
+"""
+
+
+# ---- signals that come when run() begins
+
+
+def test_ctrl_c_when_run_begins(outcome_of):
+    """Also in a program that has not imported signal."""
+    script = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = _zolal.Server()
+server.stop()
+del sys.modules["signal"]
+try:
+    run_signalled(server, 2)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert outcome_of(PROGRAM + script)[0] == "interrupted\n"
