@@ -31,12 +31,25 @@ static bool set_wakeup_fd_refused(void)
     return true;
 }
 
+/* Should there be a pipe? Not where the program has a descriptor of its own for this, which stays;
+ * one that the program has closed, and left there, is replaced. -1: an exception is set. */
+static int signal_pipe_is_wanted(struct module_state *state)
+{
+    int before = set_wakeup_fd(state, -1);
+    if (before == -1)
+        return 1;
+    if (before == -2)
+        return set_wakeup_fd_refused() ? 0 : -1;
+    if (set_wakeup_fd(state, before) != -2)
+        return 0;
+    return set_wakeup_fd_refused() ? 1 : -1;
+}
+
 static int signal_pipe_make(struct signal_pipe *pipe)
 {
     PyObject *os = PyImport_ImportModule("os");
     PyObject *ends = os ? PyObject_CallMethod(os, "pipe2", "i", O_NONBLOCK | O_CLOEXEC) : NULL;
     int made = ends && PyArg_ParseTuple(ends, "ii", &pipe->reading, &pipe->writing);
-    pipe->used = false;
     Py_XDECREF(ends);
     Py_XDECREF(os);
     return made ? 0 : -1;
@@ -45,41 +58,38 @@ static int signal_pipe_make(struct signal_pipe *pipe)
 static int signal_pipe_use(struct signal_pipe *pipe, struct module_state *state,
                            struct worker *worker)
 {
+    if (set_wakeup_fd(state, pipe->writing) == -2)
+        return -1;
+    state->wakeup_fd = pipe->writing;
     int result = worker_watch_signals(worker, pipe->reading);
-    if (result < 0) {
-        errno = -result;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    int before = set_wakeup_fd(state, pipe->writing);
-    if (before == -2 && !set_wakeup_fd_refused())
-        return -1;
-    pipe->used = before == -1;
-    if (pipe->used)
-        state->wakeup_fd = pipe->writing;
-    else if (before >= 0 && set_wakeup_fd(state, before) == -2 && !set_wakeup_fd_refused())
-        return -1;
-    return PyErr_CheckSignals();
+    if (result == 0)
+        return 0;
+    errno = -result;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
 }
 
 int signal_pipe_open(struct signal_pipe *pipe, struct module_state *state, struct worker *worker)
 {
-    if (signal_pipe_make(pipe) < 0)
-        return -1;
-    int result = signal_pipe_use(pipe, state, worker);
-    if (result < 0)
-        signal_pipe_close(pipe, state);
-    return result;
+    *pipe = (struct signal_pipe){-1, -1};
+    int wanted = signal_pipe_is_wanted(state);
+    bool failed = wanted < 0;
+    if (wanted > 0)
+        failed = signal_pipe_make(pipe) < 0 || signal_pipe_use(pipe, state, worker) < 0;
+    if (!failed && PyErr_CheckSignals() == 0)
+        return 0;
+    signal_pipe_close(pipe, state);
+    return -1;
 }
 
 void signal_pipe_close(struct signal_pipe *pipe, struct module_state *state)
 {
     PyObject *type, *value, *traceback;
+    if (pipe->reading < 0)
+        return;
     PyErr_Fetch(&type, &value, &traceback);
-    if (pipe->used) {
-        state->wakeup_fd = -1;
-        set_wakeup_fd(state, -1);
-    }
+    state->wakeup_fd = -1;
+    set_wakeup_fd(state, -1);
     kernel_close(pipe->reading);
     kernel_close(pipe->writing);
     PyErr_Restore(type, value, traceback);

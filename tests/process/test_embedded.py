@@ -34,3 +34,23 @@ except KeyboardInterrupt:
     print("interrupted")
 """
     assert outcome_of(PROGRAM + script)[0] == "interrupted\n"
+
+
+# ---- the descriptor that Python writes to for each signal
+
+
+def test_a_wakeup_descriptor_that_the_program_has_closed(outcome_of):
+    """It cannot be put back, but ours must not stay there, for whoever gets its number."""
+    script = """
+server = _zolal.Server()
+reading, writing = os.pipe2(os.O_NONBLOCK)
+signal.set_wakeup_fd(writing)
+os.close(reading)
+os.close(writing)
+# Nor does the server get that number by chance.
+others = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
+server.stop()
+server.run(application)
+print(signal.set_wakeup_fd(-1))
+"""
+    assert outcome_of(PROGRAM + script)[0] == "-1\n"
