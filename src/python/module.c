@@ -118,7 +118,6 @@ static int module_watch_forks(PyObject *module)
 static int module_exec(PyObject *module)
 {
     struct module_state *state = state_of_module(module);
-    state->wakeup_fd = -1;
     if (module_add_strings(state) < 0 || calls_init(state) < 0 || module_import_io(state) < 0 ||
         signal_pipe_init(state) < 0)
         return -1;

@@ -35,6 +35,8 @@ static bool set_wakeup_fd_refused(void)
  * one that the program has closed, and left there, is replaced. -1: an exception is set. */
 static int signal_pipe_is_wanted(struct module_state *state)
 {
+    if (state->signals)
+        return 0; /* this server runs in another one's application */
     int before = set_wakeup_fd(state, -1);
     if (before == -1)
         return 1;
@@ -45,11 +47,13 @@ static int signal_pipe_is_wanted(struct module_state *state)
     return set_wakeup_fd_refused() ? 1 : -1;
 }
 
-static int signal_pipe_make(struct signal_pipe *pipe)
+static int signal_pipe_make(struct signal_pipe *pipe, struct module_state *state)
 {
     PyObject *os = PyImport_ImportModule("os");
     PyObject *ends = os ? PyObject_CallMethod(os, "pipe2", "i", O_NONBLOCK | O_CLOEXEC) : NULL;
     int made = ends && PyArg_ParseTuple(ends, "ii", &pipe->reading, &pipe->writing);
+    if (made)
+        state->signals = pipe;
     Py_XDECREF(ends);
     Py_XDECREF(os);
     return made ? 0 : -1;
@@ -60,7 +64,6 @@ static int signal_pipe_use(struct signal_pipe *pipe, struct module_state *state,
 {
     if (set_wakeup_fd(state, pipe->writing) == -2)
         return -1;
-    state->wakeup_fd = pipe->writing;
     int result = worker_watch_signals(worker, pipe->reading);
     if (result == 0)
         return 0;
@@ -75,7 +78,7 @@ int signal_pipe_open(struct signal_pipe *pipe, struct module_state *state, struc
     int wanted = signal_pipe_is_wanted(state);
     bool failed = wanted < 0;
     if (wanted > 0)
-        failed = signal_pipe_make(pipe) < 0 || signal_pipe_use(pipe, state, worker) < 0;
+        failed = signal_pipe_make(pipe, state) < 0 || signal_pipe_use(pipe, state, worker) < 0;
     if (!failed && PyErr_CheckSignals() == 0)
         return 0;
     signal_pipe_close(pipe, state);
@@ -88,18 +91,18 @@ void signal_pipe_close(struct signal_pipe *pipe, struct module_state *state)
     if (pipe->reading < 0)
         return;
     PyErr_Fetch(&type, &value, &traceback);
-    state->wakeup_fd = -1;
-    set_wakeup_fd(state, -1);
+    int now = set_wakeup_fd(state, -1);
+    if (now >= 0 && now != pipe->writing)
+        set_wakeup_fd(state, now); /* the application's own, since */
     kernel_close(pipe->reading);
     kernel_close(pipe->writing);
+    pipe->reading = pipe->writing = -1;
+    state->signals = NULL;
     PyErr_Restore(type, value, traceback);
 }
 
 void signal_pipe_forget(struct module_state *state)
 {
-    if (state->wakeup_fd < 0)
-        return;
-    state->wakeup_fd = -1;
-    set_wakeup_fd(state, -1);
-    PyErr_Clear();
+    if (state->signals)
+        signal_pipe_close(state->signals, state);
 }

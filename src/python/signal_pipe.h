@@ -24,11 +24,12 @@ int signal_pipe_init(struct module_state *state);
  */
 int signal_pipe_open(struct signal_pipe *pipe, struct module_state *state, struct worker *worker);
 
-/* After it. Keeps an exception that is set. */
+/* After it. Keeps an exception that is set. Nothing happens where there is no pipe. */
 void signal_pipe_close(struct signal_pipe *pipe, struct module_state *state);
 
-/* In a forked child: Python must not write to a descriptor that the child may close and have again
- * as something else. */
+/* In a forked child: close its copy of the pipe that is open, if any. The child may close the
+ * descriptors itself and have their numbers again as something else, which neither Python must
+ * write to nor signal_pipe_close close, should the child come back from run(). */
 void signal_pipe_forget(struct module_state *state);
 
 #endif

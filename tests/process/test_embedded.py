@@ -1,12 +1,25 @@
 """A server in a program of somebody else's, who has signal handlers and descriptors of his own."""
 
 PROGRAM = """
-import _thread, functools, os, signal, sys
+import _thread, functools, os, signal, socket, sys, threading
 from zolal import _zolal
 
 def application(environ, start_response):
     start_response("200 OK", [])
     return [b"hello"]
+
+def run_for_one_request(server, application):
+    address, _, port = server.listen("127.0.0.1:0").rpartition(":")
+    def ask():
+        with socket.create_connection((address, int(port))) as client:
+            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            while client.recv(1000):
+                pass
+        server.stop()
+    client = threading.Thread(target=ask)
+    client.start()
+    server.run(application)
+    return client
 
 def run_signalled(server, number):
     # Python code would take the signal before run() does: there is none between these two.
@@ -54,3 +67,60 @@ server.run(application)
 print(signal.set_wakeup_fd(-1))
 """
     assert outcome_of(PROGRAM + script)[0] == "-1\n"
+
+
+def test_a_wakeup_descriptor_that_the_application_sets(outcome_of):
+    script = """
+ours, theirs = socket.socketpair()
+ours.setblocking(False)
+def sets_its_own(environ, start_response):
+    signal.set_wakeup_fd(ours.fileno())
+    return application(environ, start_response)
+
+run_for_one_request(_zolal.Server(), sets_its_own).join()
+print(signal.set_wakeup_fd(-1) == ours.fileno())
+"""
+    assert outcome_of(PROGRAM + script)[0] == "True\n"
+
+
+FORKS = """
+parent = os.getpid()
+
+def forks(environ, start_response):
+    global held
+    before_fork()
+    if os.fork() == 0:
+        os.closerange(3, 64)
+        held = [os.open("/dev/null", os.O_RDWR | os.O_NONBLOCK) for _ in range(20)]
+        signal.set_wakeup_fd(held[-1])
+    return application(environ, start_response)
+
+client = run_for_one_request(_zolal.Server(), forks)
+if os.getpid() != parent:
+    assert held == list(range(3, 23))
+    for fd in held:
+        os.fstat(fd)
+    os._exit(7 if signal.set_wakeup_fd(-1) == held[-1] else 8)
+client.join()
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_descriptors_of_a_child_that_comes_back_from_run(outcome_of):
+    """They have the numbers of its parent's, which it has closed."""
+    script = """
+def before_fork():
+    pass
+"""
+    assert outcome_of(PROGRAM + script + FORKS)[0] == "7\n"
+
+
+def test_descriptors_of_a_child_of_a_server_within_a_server(outcome_of):
+    script = """
+def before_fork():
+    signal.set_wakeup_fd(-1)
+    inner = _zolal.Server()
+    inner.stop()
+    inner.run(application)
+"""
+    assert outcome_of(PROGRAM + script + FORKS)[0] == "7\n"
