@@ -49,6 +49,52 @@ except KeyboardInterrupt:
     assert outcome_of(PROGRAM + script)[0] == "interrupted\n"
 
 
+def test_a_handler_when_run_begins_finds_a_server_that_runs(outcome_of):
+    script = """
+def on_signal(number, frame):
+    for call in (server.close, lambda: server.run(application)):
+        try:
+            call()
+        except RuntimeError as error:
+            print(error)
+    server.stop()
+
+signal.signal(signal.SIGUSR1, on_signal)
+server = _zolal.Server()
+run_signalled(server, signal.SIGUSR1)
+server.close()
+"""
+    assert outcome_of(PROGRAM + script)[0].splitlines() == [
+        "the server is running: stop() it first",
+        "run() may be called once",
+    ]
+
+
+def test_a_run_that_a_handler_has_not_let_begin(outcome_of):
+    """It may be tried again, and nothing of it is left."""
+    script = """
+import gc
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = _zolal.Server()
+def fail():
+    try:
+        run_signalled(server, signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+fail()
+gc.collect()
+before = len(gc.get_objects()), len(os.listdir("/proc/self/fd"))
+for _ in range(100):
+    fail()
+gc.collect()
+after = len(gc.get_objects()), len(os.listdir("/proc/self/fd"))
+print(after[0] - before[0] < 50, after[1] - before[1])
+server.stop()
+server.run(application)
+"""
+    assert outcome_of(PROGRAM + script)[0] == "True 0\n"
+
+
 # ---- the descriptor that Python writes to for each signal
 
 
