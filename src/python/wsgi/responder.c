@@ -83,11 +83,16 @@ void responder_log(const struct responder *responder, const char *what)
         method = PyDict_GetItemWithError(environ, state->strings[STRING_REQUEST_METHOD]);
         path = PyDict_GetItemWithError(environ, state->strings[STRING_PATH_INFO]);
     }
+    /* To print one may run code of the application's that changes its environ. */
+    Py_XINCREF(method);
+    Py_XINCREF(path);
     PyErr_Clear();
     if (method && path)
         PySys_FormatStderr("zolal: %S %A: %s\n", method, path, what);
     else
         PySys_FormatStderr("zolal: %s\n", what);
+    Py_XDECREF(path);
+    Py_XDECREF(method);
 }
 
 /* Print the exception that is set, with its traceback, to sys.stderr. PyErr_Print would end the
