@@ -230,7 +230,7 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
         PyErr_Format(PyExc_ValueError, "threads must be 1 to %d, not %d", THREADS_MOST, threads);
         return -1;
     }
-    if (server->worker) {
+    if (server->state) {
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
     }

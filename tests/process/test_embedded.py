@@ -31,6 +31,20 @@ def run_signalled(server, number):
 """
 
 
+def test_a_server_is_initialised_once(outcome_of):
+    """Also after close(): what it has remembered would be lost."""
+    script = """
+server = _zolal.Server()
+for _ in range(2):
+    try:
+        server.__init__()
+    except RuntimeError as error:
+        print(error)
+    server.close()
+"""
+    assert outcome_of(PROGRAM + script)[0] == "the server was initialised before\n" * 2
+
+
 # ---- signals that come when run() begins
 
 
