@@ -298,8 +298,12 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
         listener_close(fd, &addr);
         return NULL;
     }
-    if (worker_listen(server->worker, fd, &addr, &err) < 0)
+    if (worker_listen(server->worker, fd, &addr, &err) < 0) {
+        /* The next listener gets this one's number, and must find its own template by it. */
+        struct environ_cache *cache = &server->environs;
+        Py_DECREF(cache->templates[--cache->template_count]);
         return server_raise(&err);
+    }
     char bound[ADDRESS_TEXT_SIZE];
     address_print(&addr, bound);
     return PyUnicode_DecodeFSDefault(bound);

@@ -9,6 +9,7 @@ def application(environ, start_response):
     return [b"hello"]
 
 def run_for_one_request(server, application):
+    global port
     address, _, port = server.listen("127.0.0.1:0").rpartition(":")
     def ask():
         with socket.create_connection((address, int(port))) as client:
@@ -43,6 +44,29 @@ for _ in range(2):
     server.close()
 """
     assert outcome_of(PROGRAM + script)[0] == "the server was initialised before\n" * 2
+
+
+def test_a_listener_after_one_that_failed(outcome_of):
+    """Its requests are told its own port."""
+    script = """
+def looks(environ, start_response):
+    print(environ["SERVER_PORT"] == port)
+    return application(environ, start_response)
+
+server = _zolal.Server()
+links = {fd: os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
+epoll = next(int(fd) for fd, target in links.items() if target.endswith("[eventpoll]"))
+aside = os.dup(epoll)
+os.dup2(os.open("/dev/null", os.O_RDONLY), epoll)
+try:
+    server.listen("127.0.0.1:0")
+except OSError as error:
+    print(error.strerror)
+os.dup2(aside, epoll)
+run_for_one_request(server, looks).join()
+"""
+    out, _ = outcome_of(PROGRAM + script)
+    assert out == "cannot watch a listening socket: Invalid argument\nTrue\n"
 
 
 # ---- signals that come when run() begins
