@@ -11,7 +11,6 @@
 /* A reply may wait for a close() that takes no longer, to leave together with others. */
 #define CLOSE_QUICK_NS 100000
 
-/* Whose application code runs in this thread: wsgi.early_hints asks. NULL: none. */
 _Thread_local struct responder *responder_here __attribute__((tls_model("initial-exec")));
 
 static struct responder *responder_new(struct server *server, struct exchange *exchange)
@@ -73,7 +72,6 @@ static void responder_dealloc(struct responder *responder)
     Py_DECREF(type);
 }
 
-/* "zolal: GET /path: what", on sys.stderr. */
 void responder_log(const struct responder *responder, const char *what)
 {
     const struct module_state *state = responder->server->state;
@@ -161,8 +159,7 @@ void responder_drop_spare(struct server *server)
     Py_XDECREF(responder);
 }
 
-/* The exchange is over: let go of everything, and keep the responder for the next request when
- * nobody else holds it. */
+/* The responder is kept for the next request when nobody else holds it. */
 void responder_release(struct responder *responder)
 {
     struct server *server = responder->server;
@@ -204,7 +201,6 @@ static void responder_note_interrupt(struct responder *responder)
     Py_XDECREF(exception);
 }
 
-/* The application has failed: an exception is set. 500 where that can still be said. */
 void responder_fail(struct responder *responder)
 {
     struct exchange *exchange = responder->exchange;
