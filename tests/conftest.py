@@ -114,6 +114,22 @@ def launch(launch_command):
     return launch
 
 
+@pytest.fixture
+def outcome_of(launch_command):
+    """outcome_of(script): what a Python program that ends itself, and well, has said on standard
+    output and on standard error."""
+
+    def outcome_of(script):
+        process = launch_command([sys.executable, "-c", script])
+        try:
+            assert process.process.wait(PATIENCE) == 0, process.stderr()
+            return process.stdout(), process.stderr()
+        finally:
+            process.kill()
+
+    return outcome_of
+
+
 def serving(launch):
     """serve(target, *arguments, bind="127.0.0.1:0", env={}): a running server of an application in
     tests/apps. What the test has not stopped must end well at its end."""

@@ -27,6 +27,7 @@ EXIT_CANNOT_LOAD = 4
 XRAY_SIZE = 16 * 1024 * 1024
 INT_MAX = 2**31 - 1
 UINT64_MAX = 2**64 - 1
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 EXAMPLES = """\
 Examples:
@@ -391,7 +392,7 @@ def serve(
             printer = start_xray(path)
         addresses = " and ".join(address_to_open(address) for address in bound)
         # run() lets them through when it has its handlers: one that comes before waits for that.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         say(f"{_zolal.version} serves {target} on {addresses} (pid {os.getpid()})")
         server.run(application)
     except OSError as error:
@@ -399,5 +400,6 @@ def serve(
     finally:
         server.close()
         _zolal.recording_stop()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # run() may have failed before that
         if printer:
             printer.wait()

@@ -6,11 +6,9 @@
 #include "base/memory.h"
 #include "http/request_head.h"
 
-/* `head`'s slices point into `bytes`, which lie behind the fields. `head.fields` is NULL: they are
- * here. */
+/* The slices of `head` point into `bytes`, which lie behind its fields, which are here. */
 struct field_memo_entry {
     struct request_head head;
-    uint64_t fingerprint;
     size_t len;
     char *bytes;
     struct http_field fields[];
@@ -43,27 +41,25 @@ static bool begins_with(struct slice bytes, const struct field_memo_entry *entry
 }
 
 /* The entry whose block is the whole of `bytes`: nothing of a body or of another request follows.
- */
+ * One that is only the beginning of them, and has their place, will do as well. */
 static struct field_memo_entry *find_whole(const struct field_memo *memo, struct slice bytes)
 {
     if (bytes.len < 4 || bytes.len > FIELD_MEMO_MAX ||
         memcmp(bytes.data + bytes.len - 4, "\r\n\r\n", 4) != 0)
         return NULL;
-    uint64_t fingerprint = fingerprint_of(bytes);
-    struct field_memo_entry *entry = memo->entries[place_of(fingerprint)];
-    return entry && entry->fingerprint == fingerprint && begins_with(bytes, entry) ? entry : NULL;
+    struct field_memo_entry *entry = memo->entries[place_of(fingerprint_of(bytes))];
+    return begins_with(bytes, entry) ? entry : NULL;
 }
 
 /* What the fields of `from` say; its slices point into bytes at `old`, the new ones to `bytes`. */
-static void copy_fields(struct request_head *to, struct http_field *fields,
-                        const struct request_head *from, const struct http_field *old_fields,
-                        const char *old, const char *bytes)
+static void copy_fields(struct request_head *to, const struct request_head *from, const char *old,
+                        const char *bytes)
 {
     ptrdiff_t shift = (ptrdiff_t)((uintptr_t)bytes - (uintptr_t)old);
     for (size_t i = 0; i < from->field_count; i++) {
-        struct slice name = old_fields[i].name, value = old_fields[i].value;
-        fields[i].name = slice_of(name.data + shift, name.len);
-        fields[i].value = slice_of(value.data + shift, value.len);
+        struct slice name = from->fields[i].name, value = from->fields[i].value;
+        to->fields[i].name = slice_of(name.data + shift, name.len);
+        to->fields[i].value = slice_of(value.data + shift, value.len);
     }
     to->field_count = from->field_count;
     to->host = slice_of(from->host.data + shift, from->host.len);
@@ -84,7 +80,7 @@ size_t field_memo_find(struct field_memo *memo, struct slice bytes, struct reque
             return 0;
         memo->last = entry;
     }
-    copy_fields(head, head->fields, &entry->head, entry->fields, entry->bytes, bytes.data);
+    copy_fields(head, &entry->head, entry->bytes, bytes.data);
     return entry->len;
 }
 
@@ -97,8 +93,8 @@ static struct field_memo_entry *entry_new(struct slice block, const struct reque
     entry->len = block.len;
     entry->bytes = (char *)entry->fields + fields_size;
     memcpy(entry->bytes, block.data, block.len);
-    entry->head = (struct request_head){0};
-    copy_fields(&entry->head, entry->fields, head, head->fields, block.data, entry->bytes);
+    entry->head = (struct request_head){.fields = entry->fields};
+    copy_fields(&entry->head, head, block.data, entry->bytes);
     return entry;
 }
 
@@ -125,7 +121,6 @@ void field_memo_keep(struct field_memo *memo, struct slice block, struct request
     struct field_memo_entry *made = again ? entry_new(block, head) : NULL;
     if (!made)
         return;
-    made->fingerprint = fingerprint;
     head->block = made->head.block = number_of(memo, place);
     memo->last = memo->entries[place] = made;
     memory_free(entry);

@@ -32,7 +32,7 @@ static bool is_hop_by_hop(struct slice name)
         {"trailers", 8},    {"transfer-encoding", 17},   {"upgrade", 7},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (name.len == names[i].len && slice_equal_ignoring_case(name, names[i]))
+        if (slice_equal_ignoring_case(name, names[i]))
             return true;
     }
     return false;

@@ -118,8 +118,8 @@ static int module_watch_forks(PyObject *module)
 static int module_exec(PyObject *module)
 {
     struct module_state *state = state_of_module(module);
-    state->wakeup_fd = -1;
-    if (module_add_strings(state) < 0 || calls_init(state) < 0 || module_import_io(state) < 0)
+    if (module_add_strings(state) < 0 || calls_init(state) < 0 || module_import_io(state) < 0 ||
+        signal_pipe_init(state) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
@@ -146,6 +146,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->file_io);
     Py_VISIT(state->buffered_reader);
     Py_VISIT(state->buffered_random);
+    Py_VISIT(state->set_wakeup_fd);
     return 0;
 }
 
@@ -164,6 +165,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->file_io);
     Py_CLEAR(state->buffered_reader);
     Py_CLEAR(state->buffered_random);
+    Py_CLEAR(state->set_wakeup_fd);
     return 0;
 }
 

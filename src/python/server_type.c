@@ -230,7 +230,7 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
         PyErr_Format(PyExc_ValueError, "threads must be 1 to %d, not %d", THREADS_MOST, threads);
         return -1;
     }
-    if (server->worker) {
+    if (server->state) {
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
     }
@@ -298,8 +298,12 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
         listener_close(fd, &addr);
         return NULL;
     }
-    if (worker_listen(server->worker, fd, &addr, &err) < 0)
+    if (worker_listen(server->worker, fd, &addr, &err) < 0) {
+        /* The next listener gets this one's number, and must find its own template by it. */
+        struct environ_cache *cache = &server->environs;
+        Py_DECREF(cache->templates[--cache->template_count]);
         return server_raise(&err);
+    }
     char bound[ADDRESS_TEXT_SIZE];
     address_print(&addr, bound);
     return PyUnicode_DecodeFSDefault(bound);
@@ -316,31 +320,27 @@ static void server_join_threads(struct server *server)
     }
 }
 
-static PyObject *server_run(struct server *server, PyObject *application)
+/* Signal handlers and other threads that come in between find a server that runs already. -1: it
+ * does not, an exception is set, and run() may be called again. */
+static int server_begin(struct server *server, PyObject *application, struct signal_pipe *signals)
 {
-    struct error err = {0};
-    if (!server_check(server))
-        return NULL;
-    if (server->application) {
-        PyErr_SetString(PyExc_RuntimeError, "run() may be called once");
-        return NULL;
-    }
-    if (!PyCallable_Check(application)) {
-        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
-        return NULL;
-    }
-    server->spawned = PyList_New(0);
-    if (!server->spawned)
-        return NULL;
-    struct signal_pipe signals;
-    if (signal_pipe_open(&signals, server->state, server->worker) < 0)
-        return NULL;
     server->application = Py_NewRef(application);
     server->is_running = true;
-    int result = worker_run(server->worker, &err);
+    server->spawned = PyList_New(0);
+    if (server->spawned && signal_pipe_open(signals, server->state, server->worker) == 0)
+        return 0;
     server->is_running = false;
-    signal_pipe_close(&signals, server->state);
+    Py_CLEAR(server->spawned);
+    Py_CLEAR(server->application);
+    return -1;
+}
+
+/* The other way round. */
+static void server_end(struct server *server, struct signal_pipe *signals)
+{
+    signal_pipe_close(signals, server->state);
     unsigned left = worker_threads_left(server->worker);
+    server->is_running = false;
     if (left > 0) {
         char text[128];
         snprintf(text, sizeof(text),
@@ -351,6 +351,26 @@ static PyObject *server_run(struct server *server, PyObject *application)
         server_join_threads(server);
     }
     Py_CLEAR(server->spawned);
+}
+
+static PyObject *server_run(struct server *server, PyObject *application)
+{
+    struct error err = {0};
+    struct signal_pipe signals;
+    if (!server_check(server))
+        return NULL;
+    if (server->application) {
+        PyErr_SetString(PyExc_RuntimeError, "run() may be called once");
+        return NULL;
+    }
+    if (!PyCallable_Check(application)) {
+        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
+        return NULL;
+    }
+    if (server_begin(server, application, &signals) < 0)
+        return NULL;
+    int result = worker_run(server->worker, &err);
+    server_end(server, &signals);
     if (result < 0)
         return server_raise(&err);
     if (server->failure) {

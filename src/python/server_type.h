@@ -9,7 +9,8 @@
 
 struct responder;
 
-/* `failure`: what a Python signal handler raised in run(), to be raised by it. */
+/* `state` is NULL until __init__. `failure`: what a Python signal handler raised in run(), to be
+ * raised by it. */
 struct server {
     PyObject_HEAD struct module_state *state;
     PyObject *application; /* NULL until run() */

@@ -73,7 +73,8 @@ struct module_state {
     PyTypeObject *buffered_reader;
     PyTypeObject *buffered_random;
     struct recording *recording;
-    int wakeup_fd; /* that a server in the main thread has given signal.set_wakeup_fd; -1: none */
+    PyObject *set_wakeup_fd;     /* signal's */
+    struct signal_pipe *signals; /* of the server that the main thread runs; NULL: none */
 };
 
 /* The state of the module that `type` (one of ours, or a subclass) was made for. */

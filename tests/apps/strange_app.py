@@ -115,6 +115,42 @@ def bytes_without_length(environ, start_response):
     return environ["wsgi.file_wrapper"](ReadsWithoutLength())
 
 
+class Printed:
+    """Calls something when it is printed."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __repr__(self):
+        self.call()
+        return "printed"
+
+
+class PrintedStr(str, Printed):
+    __str__ = Printed.__repr__
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return self.name
+
+
+def header_let_go_of_where_it_is_printed(environ, start_response):
+    headers = []
+    headers.append(slice(Printed(headers.clear), Named("held"), None))
+    start_response("200 OK", headers)
+
+
+def environ_cleared_where_it_is_printed(environ, start_response):
+    method = PrintedStr("GET")
+    method.call = environ.clear
+    environ.update(REQUEST_METHOD=method, PATH_INFO=Named("held"))
+    raise Intended
+
+
 def plain(environ, start_response):
     start_response("200 OK", FIELDS)
     return [b"plain"]

@@ -42,6 +42,24 @@ def read(environ, argument):
     return body_length(environ)
 
 
+def shared(environ, path):
+    """While a line is waited for another thread takes four bytes of it."""
+    body = environ["wsgi.input"]
+    taken = []
+
+    def take():
+        gates.stop(path)
+        taken.append(body.read(4))
+        gates.stop(path)
+
+    body.readline()
+    helper = threading.Thread(target=take)
+    helper.start()
+    line = body.readline()
+    helper.join()
+    return [taken[0], b" ", line]
+
+
 def sleep_then_read(environ, seconds):
     time.sleep(float(seconds))
     return body_length(environ)

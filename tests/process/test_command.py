@@ -278,6 +278,35 @@ def test_a_stop_right_after_the_start_is_as_orderly(serve):
         serve("xray_app:application").stop()
 
 
+WITHOUT_PIPES = """
+import os, signal
+from zolal import cli
+
+class Printer:
+    def wait(self):
+        print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+def pipe2(flags):
+    raise OSError(24, "no more descriptors")
+
+cli.start_xray = lambda path: Printer()
+os.pipe2 = pipe2
+cli.main()
+"""
+
+
+def test_a_start_that_fails_can_be_interrupted(launch_command):
+    """Signals wait until the server has its handlers, or has failed without them."""
+    arguments = ["xray_app:application", "--xray", "--bind=127.0.0.1:0"]
+    server = launch_command([sys.executable, "-c", WITHOUT_PIPES, *arguments])
+    try:
+        assert server.process.wait(20) == 3
+        assert server.stderr().endswith("zolal: no more descriptors\n")
+        assert server.stdout() == "set()\n"
+    finally:
+        server.kill()
+
+
 def test_without_a_recorder_there_is_no_recording(serve, tmp_path):
     server = serve("xray_app:application", "--no-recorder", env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []

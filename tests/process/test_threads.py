@@ -391,19 +391,9 @@ def run():
 """
 
 
-def outcome_of(launch_command, script):
-    """What a program that ends itself has said: on standard output and on standard error."""
-    process = launch_command([sys.executable, "-c", EMBEDDED + script])
-    try:
-        assert process.process.wait(PATIENCE) == 0, process.stderr()
-        return process.stdout(), process.stderr()
-    finally:
-        process.kill()
-
-
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("moment", ["before", "after", "late"])
-def test_ctrl_c_while_a_thread_is_started(launch_command, moment, number):
+def test_ctrl_c_while_a_thread_is_started(outcome_of, moment, number):
     """Before there is a thread; once it is at work; and when it comes only after the end."""
     script = """
 class Interrupted(threading.Thread):
@@ -426,13 +416,13 @@ if "%s" == "late":
     threads[-1].join()
 """
     script %= (number, moment, moment)
-    out, err = outcome_of(launch_command, script)
+    out, err = outcome_of(EMBEDDED + script)
     assert out == "interrupted 1\n"
     assert "Traceback" not in err
     assert "left behind" not in err
 
 
-def test_a_programs_own_wakeup_descriptor_stays(launch_command):
+def test_a_programs_own_wakeup_descriptor_stays(outcome_of):
     script = """
 import socket
 ours, theirs = socket.socketpair()
@@ -452,7 +442,7 @@ for before in (-1, ours.fileno()):
     assert signal.set_wakeup_fd(-1) == before
 print(theirs.recv(10))
 """
-    assert outcome_of(launch_command, script)[0] == "b'\\x02'\n"
+    assert outcome_of(EMBEDDED + script)[0] == "b'\\x02'\n"
 
 
 # ---- threads that cannot be started

@@ -179,6 +179,22 @@ def test_a_client_that_sends_nothing_does_not_hold_up_the_end(serve):
     assert server.process.returncode == 0
 
 
+@pytest.mark.parametrize("rest", [b"\n", b"gh\nanother\n"])
+def test_a_line_that_another_thread_has_taken_some_of(serve, rest):
+    server = serve("waiting_app:application", "--threads=2")
+    with Client(server.address) as client, Gate() as gate:
+        client.send(expecting(f"/shared?{gate.path}", 100))
+        assert client.interim().status == 100
+        client.send(b"a line\nabcdef")
+        gate.arrival()
+        for _ in range(3):
+            assert_it_serves(server)  # meanwhile what there is of the second line has been read
+        gate.open()
+        gate.pass_through()
+        client.send(rest)
+        assert client.response("POST").body == b"abcd ef" + rest.partition(b"\n")[0] + b"\n"
+
+
 EMBEDDED = """
 import os, sys
 from waiting_app import application

@@ -17,7 +17,6 @@
 /* Bytes of a list that are gathered before they leave. */
 #define PENDING_MAX 65536
 
-/* Queue the head. `length`: of the whole body, -1 when not known. */
 int responder_send_head(struct responder *responder, int64_t length)
 {
     const struct wsgi_head *head = &responder->head;
@@ -37,7 +36,6 @@ static void responder_release_bytes(void *bytes)
     Py_DECREF((PyObject *)bytes);
 }
 
-/* The connection has ended under the answer. */
 enum step responder_lost(int result)
 {
     if (result == -ENOMEM)
@@ -47,7 +45,6 @@ enum step responder_lost(int result)
     return STEP_FAILED;
 }
 
-/* Queue bytes of the body; what goes beyond Content-Length never leaves. */
 enum step responder_send(struct responder *responder, PyObject *bytes)
 {
     struct exchange *exchange = responder->exchange;
@@ -71,7 +68,6 @@ enum step responder_send(struct responder *responder, PyObject *bytes)
     return STEP_AGAIN;
 }
 
-/* Only bytes may be sent; a subclass is fine. */
 bool responder_check_bytes(PyObject *item, const char *from)
 {
     if (PyBytes_Check(item))
@@ -165,7 +161,6 @@ done:
     return step;
 }
 
-/* The iterable has ended: so has the answer. */
 void responder_finish(struct responder *responder)
 {
     struct exchange *exchange = responder->exchange;
@@ -303,7 +298,6 @@ static int64_t responder_known_length(PyObject *result)
     return total;
 }
 
-/* The application has returned `responder->result`: begin to answer with it. */
 void responder_begin(struct responder *responder)
 {
     PyObject *result = responder->result;

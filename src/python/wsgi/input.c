@@ -10,12 +10,14 @@
 
 #define INPUT_STEP 65536 /* bytes read at once where the length is not known */
 
-/* `ahead`: bytes that a readline has read too many, from `ahead_start`; NULL: none. */
+/* `ahead`: bytes that a readline has read too many, from `ahead_start`; NULL: none. `taken`: how
+ * many of all that were ever read ahead are taken. */
 struct input {
     PyObject_HEAD struct server *server;
     struct exchange *exchange; /* NULL: at the end */
     PyObject *ahead;
     Py_ssize_t ahead_start;
+    uint64_t taken;
     bool cut; /* the request ended before the body did: what is left cannot be had */
 };
 
@@ -28,6 +30,7 @@ PyObject *input_new(struct module_state *state, struct server *server, struct ex
     input->exchange = exchange;
     input->ahead = NULL;
     input->ahead_start = 0;
+    input->taken = 0;
     input->cut = false;
     return (PyObject *)input;
 }
@@ -79,6 +82,7 @@ static size_t input_take_ahead(struct input *input, char *data, size_t len)
     size_t n = len < left ? len : left;
     memcpy(data, PyBytes_AS_STRING(input->ahead) + input->ahead_start, n);
     input->ahead_start += (Py_ssize_t)n;
+    input->taken += n;
     if (n == left)
         Py_CLEAR(input->ahead);
     return n;
@@ -188,10 +192,11 @@ static int input_read_ahead(struct input *input)
     return input_add_ahead(input, piece) < 0 ? -1 : 1;
 }
 
-/* A line with its end, or at most `limit` bytes of it (< 0: no limit). */
+/* A line with its end, or at most `limit` bytes of it (< 0: no limit). `searched` counts as `taken`
+ * does: while this thread waits for more, another one may take some of what is there. */
 static PyObject *input_read_line(struct input *input, Py_ssize_t limit)
 {
-    size_t searched = 0;
+    uint64_t searched = 0;
     if (limit == 0)
         return PyBytes_FromStringAndSize(NULL, 0);
     for (;;) {
@@ -199,13 +204,14 @@ static PyObject *input_read_line(struct input *input, Py_ssize_t limit)
         if (input->ahead) {
             const char *data = PyBytes_AS_STRING(input->ahead) + input->ahead_start;
             here = (size_t)(PyBytes_GET_SIZE(input->ahead) - input->ahead_start);
-            const char *end = memchr(data + searched, '\n', here - searched);
+            size_t start = searched > input->taken ? (size_t)(searched - input->taken) : 0;
+            const char *end = memchr(data + start, '\n', here - start);
             size_t len = end ? (size_t)(end - data) + 1 : here;
             if (limit > 0 && len >= (size_t)limit)
                 return input_read_some(input, limit);
             if (end)
                 return input_read_some(input, (Py_ssize_t)len);
-            searched = here;
+            searched = input->taken + here;
         }
         int more = input_read_ahead(input);
         if (more < 0)

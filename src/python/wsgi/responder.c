@@ -11,7 +11,6 @@
 /* A reply may wait for a close() that takes no longer, to leave together with others. */
 #define CLOSE_QUICK_NS 100000
 
-/* Whose application code runs in this thread: wsgi.early_hints asks. NULL: none. */
 _Thread_local struct responder *responder_here __attribute__((tls_model("initial-exec")));
 
 /* Takes `environ`. NULL with an exception set. */
@@ -78,7 +77,6 @@ static void responder_dealloc(struct responder *responder)
     Py_DECREF(type);
 }
 
-/* "zolal: GET /path: what", on sys.stderr. */
 void responder_log(const struct responder *responder, const char *what)
 {
     const struct module_state *state = responder->server->state;
@@ -88,11 +86,16 @@ void responder_log(const struct responder *responder, const char *what)
         method = PyDict_GetItemWithError(environ, state->strings[STRING_REQUEST_METHOD]);
         path = PyDict_GetItemWithError(environ, state->strings[STRING_PATH_INFO]);
     }
+    /* To print one may run code of the application's that changes its environ. */
+    Py_XINCREF(method);
+    Py_XINCREF(path);
     PyErr_Clear();
     if (method && path)
         PySys_FormatStderr("zolal: %S %A: %s\n", method, path, what);
     else
         PySys_FormatStderr("zolal: %s\n", what);
+    Py_XDECREF(path);
+    Py_XDECREF(method);
 }
 
 /* Print the exception that is set, with its traceback, to sys.stderr. PyErr_Print would end the
@@ -161,8 +164,7 @@ void responder_drop_spare(struct server *server)
     Py_XDECREF(responder);
 }
 
-/* The exchange is over: let go of everything, and keep the responder for the next request when
- * nobody else holds it. */
+/* The responder is kept for the next request when nobody else holds it. */
 void responder_release(struct responder *responder)
 {
     struct server *server = responder->server;
@@ -204,7 +206,6 @@ static void responder_note_interrupt(struct responder *responder)
     Py_XDECREF(exception);
 }
 
-/* The application has failed: an exception is set. 500 where that can still be said. */
 void responder_fail(struct responder *responder)
 {
     struct exchange *exchange = responder->exchange;

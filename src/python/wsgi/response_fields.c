@@ -126,6 +126,7 @@ static int checked_field_make(struct checked_field *fresh, PyObject *header)
         header, response_field_check(&fresh->facts, fresh->field.name, fresh->field.value));
 }
 
+/* Add a header, whose reference is taken over when nothing is wrong with it. */
 static int wsgi_head_add(struct wsgi_head *head, struct checked_fields *checked, PyObject *header)
 {
     if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2) {
@@ -143,7 +144,7 @@ static int wsgi_head_add(struct wsgi_head *head, struct checked_fields *checked,
     }
     if (wsgi_field_raise(header, response_fields_add(&head->facts, &known->facts)) < 0)
         return -1;
-    head->headers[head->count] = Py_NewRef(header);
+    head->headers[head->count] = header;
     head->fields[head->count++] = known->field;
     return 0;
 }
@@ -184,10 +185,14 @@ static int wsgi_head_fill(struct wsgi_head *head, struct checked_fields *checked
     size_t count = (size_t)PyList_GET_SIZE(headers);
     if ((status && wsgi_head_set_status(head, status) < 0) || wsgi_head_make_room(head, count) < 0)
         return -1;
-    /* Each header's reference is taken: the application may change its list later. */
-    for (size_t i = 0; i < count; i++)
-        if (wsgi_head_add(head, checked, PyList_GET_ITEM(headers, (Py_ssize_t)i)) < 0)
+    for (size_t i = 0; i < count; i++) {
+        /* The application may change its list later, and where an error message calls __repr__. */
+        PyObject *header = Py_NewRef(PyList_GET_ITEM(headers, (Py_ssize_t)i));
+        if (wsgi_head_add(head, checked, header) < 0) {
+            Py_DECREF(header);
             return -1;
+        }
+    }
     return 0;
 }
 

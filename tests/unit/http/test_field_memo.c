@@ -185,6 +185,26 @@ static void test_requests_in_a_row(void **state)
     field_memo_release(&memo);
 }
 
+/* A block that is only the beginning of what came is found by chance, where that has its place. */
+static void test_blocks_with_another_request_behind_them(void **state)
+{
+    static const char first[] = "GET / HTTP/1.1\r\n" BROWSER;
+    struct field_memo memo = {0};
+    (void)state;
+    uint64_t block = block_of(&memo, first);
+    for (int i = 0; i < 10 * FIELD_MEMO_ENTRIES; i++) {
+        char text[sizeof(first) + 200];
+        struct feed feed;
+        snprintf(text, sizeof(text), "%sGET /%0100d HTTP/1.1\r\n\r\n", first, i);
+        memo.last = NULL;
+        assert_int_equal(parse(&feed, &memo, slice_of_text(text)), sizeof(first) - 1);
+        assert_int_equal(feed.head.block, block);
+        assert_slice(feed.head.host, "localhost");
+        feed_release(&feed);
+    }
+    field_memo_release(&memo);
+}
+
 /* Nothing is recalled that does not stand there. */
 static void test_each_changed_byte_is_seen(void **state)
 {
@@ -275,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_requests_with_a_body),
         cmocka_unit_test(test_each_block_has_its_number),
         cmocka_unit_test(test_requests_in_a_row),
+        cmocka_unit_test(test_blocks_with_another_request_behind_them),
         cmocka_unit_test(test_each_changed_byte_is_seen),
         cmocka_unit_test(test_a_head_that_is_too_large_stays_so),
         cmocka_unit_test(test_the_table_has_an_end),
