@@ -170,7 +170,7 @@ def count_table(
 
 
 def measure(workload: Workload, candidates: list[Candidate], options: argparse.Namespace):
-    paced = workload.name in ("mixed", "chance")
+    paced = workload.name in ("mixed", "chance", "long")
     wanted = argparse.Namespace(
         rounds=options.rounds, seconds=options.seconds, rate=None, no_latency=not paced
     )

@@ -66,7 +66,9 @@ static bool send_reply(int fd)
     /* The last of the bytes to send is the last of the buffer, whatever was sent before. */
     size_t whole = MOST * reply_len;
     size_t most = left <= whole ? left : whole - reply_len + left % reply_len;
-    ssize_t sent = send(fd, replies + whole - most, most, MSG_NOSIGNAL);
+    /* Where the end follows, it leaves with the last bytes, as zolal's does. */
+    int flags = MSG_NOSIGNAL | (close_after && left <= whole ? MSG_MORE : 0);
+    ssize_t sent = send(fd, replies + whole - most, most, flags);
     if (sent < 0)
         return true;
     connections[fd].reply -= (size_t)sent;

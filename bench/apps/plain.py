@@ -43,6 +43,16 @@ def mixed(environ, start_response):
     return [SLOW]
 
 
+def computes(environ, start_response):
+    if environ["PATH_INFO"] != "/slow":
+        return hello(environ, start_response)
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+    start_response("200 OK", SLOW_HEADERS)
+    return [SLOW]
+
+
 def chance(environ, start_response):
     if not environ["QUERY_STRING"]:
         return hello(environ, start_response)

@@ -145,11 +145,11 @@ OF_THE_ENVIRON = (
         (
             (
                 RESPONDER,
-                "if (!environ || exchange_body_left(responder->exchange) == 0)",
-                "if (!environ)",
+                "    if (exchange_body_left(responder->exchange) == 0)\n        return 0;\n",
+                "",
             ),
         ),
-        loose=3,
+        loose=2,
     ),
 )
 
@@ -375,6 +375,25 @@ OF_THE_OUTPUT = (
         loose=2,
     ),
     Ablation(
+        "the end with the last bytes",
+        "close",
+        (
+            ("socket/stream.c", "(more ? MSG_MORE : 0)", "0"),
+            (
+                "server/connection_write.c",
+                "bool ended = stream_shutdown(connection->stream) == 0;",
+                "bool ended = true;",
+            ),
+            (
+                "server/connection_write.c",
+                "if (!ended || connection->peer_ended || !may_send) {",
+                "if (connection->peer_ended || !may_send || "
+                "stream_shutdown(connection->stream) < 0) {",
+            ),
+        ),
+        loose=4,
+    ),
+    Ablation(
         "knowing an emptied socket",
         "hello",
         (
@@ -473,6 +492,12 @@ OF_THE_REST = (
     ),
     Ablation("recorder", "hello close pipeline", options="--no-recorder"),
     Ablation(
+        "optimisation of all files as one",
+        "hello fields post pipeline",
+        (("meson.build", "get_option('buildtype') == 'release'", "false"),),
+        loose=4,
+    ),
+    Ablation(
         "ticks of the TSC",
         "hello",
         (("base/clock.c", "clock_tsc_usable = (edx & (1u << 8)) != 0;", "clock_tsc_usable = 0;"),),
@@ -483,7 +508,7 @@ OF_THE_REST = (
 
 # ------------------------------------------------------------------------------------- handing over
 
-WAYS = "hello flask sleep mixed chance"
+WAYS = "hello flask sleep mixed chance long"
 LOOK = "bool known = history->slots[key % HISTORY_SLOTS].tag == tag_of(key);\n"
 NONE_IS_TO_BLOCK: Edit = (HISTORY, LOOK, "return false;\n    bool known = false;\n")
 ALL_ARE_TO_BLOCK: Edit = (HISTORY, LOOK, "return true;\n    bool known = false;\n")
@@ -507,7 +532,9 @@ NOT_NOTED: Edit = (
     "if (false) /*",
 )
 SECOND_TIME: Edit = (HISTORY, "SCORE_OF_A_BLOCK = 4,", "SCORE_OF_A_BLOCK = 3,")
-NOT_TAKEN: Edit = ("server/lead.c", "    if (idle)\n", "    if (false)\n")
+NOT_TAKEN: Edit = ("server/lead.c", "    if (look == LEAD_APART)\n", "    if (false)\n")
+NOT_LONG: Edit = ("server/lead.c", "|| sight->looks == LEAD_LONG_LOOKS", "|| false")
+EACH_MS: Edit = ("server/lead.h", "LEAD_TICK_NS  2000000", "LEAD_TICK_NS  1000000")
 
 HANDING_OVER = (
     Ablation(
@@ -532,6 +559,8 @@ HANDING_OVER = (
         way=True,
     ),
     Ablation("no surprise", WAYS, (NOT_TAKEN,), way=True),
+    Ablation("surprise looked for twice as often", WAYS, (EACH_MS,), way=True),
+    Ablation("long calls keep the lead", WAYS, (NOT_LONG,), way=True),
     Ablation("one thread", WAYS, options="--threads 1", way=True),
 )
 
@@ -546,6 +575,17 @@ CHANCE = Workload(
     500,
     blocks=True,
 )
+# Calls that compute, in Python, for longer than the GIL is held for.
+LONG = Workload(
+    "long",
+    "2 % of requests compute 50 ms, latency of the others",
+    (Ask(get(), HELLO, 98, "quick"), Ask(get(b"/slow"), SLOW, 2, "slow")),
+    "plain:computes",
+    200,
+    blocks=True,
+)
 ABLATION_WORKLOADS = [
-    one for one in [*WORKLOADS, CHANCE] if any(one.name in a.workloads.split() for a in ABLATIONS)
+    one
+    for one in [*WORKLOADS, CHANCE, LONG]
+    if any(one.name in a.workloads.split() for a in ABLATIONS)
 ]

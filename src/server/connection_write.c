@@ -93,8 +93,12 @@ void connection_end(struct connection *connection)
         connection_close(connection);
         return;
     }
+    /* Our end leaves with the last of the answer. A close alone would do that, too, but for one
+     * that meets bytes of which nobody knows yet: it resets the connection, and what is unsent is
+     * lost. */
+    bool ended = stream_shutdown(connection->stream) == 0;
     bool may_send = connection->unread || connection->input.len > 0 || connection->readable;
-    if (connection->peer_ended || !may_send || stream_shutdown(connection->stream) < 0) {
+    if (!ended || connection->peer_ended || !may_send) {
         connection_close(connection);
         return;
     }
@@ -149,7 +153,8 @@ int connection_flush(struct connection *connection)
         return connection->state == CONNECTION_CLOSED ? -EPIPE : 0;
     }
     trace_subject(connection->id, connection->sent_request);
-    ssize_t sent = output_send(output, connection->stream);
+    bool ends = connection->state == CONNECTION_WRITE && connection->last && !connection->cut;
+    ssize_t sent = output_send(output, connection->stream, ends);
     if (sent < 0) {
         connection_close(connection);
         return -EPIPE;

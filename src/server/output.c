@@ -203,7 +203,7 @@ static ssize_t output_send_file_by_hand(struct part *part, struct stream *stream
     if (got <= 0)
         return got < 0 ? -errno : 0;
     struct iovec piece = {data, (size_t)got};
-    ssize_t sent = stream_send(stream, &piece, 1);
+    ssize_t sent = stream_send(stream, &piece, 1, false);
     if (sent > 0)
         part->offset += sent;
     return sent;
@@ -230,24 +230,25 @@ static ssize_t output_step_file(struct output *output, struct stream *stream, si
     return sent;
 }
 
-static ssize_t output_step_memory(struct output *output, struct stream *stream, size_t *asked)
+static ssize_t output_step_memory(struct output *output, struct stream *stream, bool ends,
+                                  size_t *asked)
 {
     struct iovec parts[OUTPUT_PARTS_SENT];
     size_t count = output_gather(output, parts, asked);
-    ssize_t sent = stream_send(stream, parts, count);
+    ssize_t sent = stream_send(stream, parts, count, ends || count < output->end - output->first);
     if (sent > 0)
         output_advance(output, (size_t)sent);
     return sent;
 }
 
-ssize_t output_send(struct output *output, struct stream *stream)
+ssize_t output_send(struct output *output, struct stream *stream, bool ends)
 {
     size_t total = 0;
     while (output->first < output->end) {
         size_t asked;
         bool is_file = output->parts[output->first].kind == PART_FILE;
         ssize_t sent = is_file ? output_step_file(output, stream, &asked)
-                               : output_step_memory(output, stream, &asked);
+                               : output_step_memory(output, stream, ends, &asked);
         if (sent == -EAGAIN)
             break;
         if (sent < 0)

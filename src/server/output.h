@@ -68,8 +68,9 @@ int output_file(struct output *output, int fd, off_t offset, uint64_t len, struc
  * duplicated. Returns 0 or -errno (EMFILE): then some are still the owners'. */
 int output_own_files(struct output *output);
 
-/* Send until nothing is pending or the stream takes no more. Returns the bytes sent (maybe 0), or
- * -errno of the stream; -EIO when a file ended before its range did. */
-ssize_t output_send(struct output *output, struct stream *stream);
+/* Send until nothing is pending or the stream takes no more. `ends`: the stream is ended at once
+ * when all is sent. Returns the bytes sent (maybe 0), or -errno of the stream; -EIO when a file
+ * ended before its range did. */
+ssize_t output_send(struct output *output, struct stream *stream, bool ends);
 
 #endif

@@ -27,10 +27,12 @@ static ssize_t memory_recv(struct stream *stream, void *data, size_t len)
     return (ssize_t)len;
 }
 
-static ssize_t memory_send(struct stream *stream, const struct iovec *parts, size_t count)
+static ssize_t memory_send(struct stream *stream, const struct iovec *parts, size_t count,
+                           bool more)
 {
     struct memory_stream *memory = (struct memory_stream *)stream;
     size_t sent = 0;
+    (void)more;
     if (memory->fail)
         return memory_fail(memory);
     if (memory->out_ended)

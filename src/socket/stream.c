@@ -7,11 +7,13 @@ static ssize_t socket_recv(struct stream *stream, void *data, size_t len)
     return kernel_recv(stream->fd, data, len, 0);
 }
 
-static ssize_t socket_send(struct stream *stream, const struct iovec *parts, size_t count)
+static ssize_t socket_send(struct stream *stream, const struct iovec *parts, size_t count,
+                           bool more)
 {
+    int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     if (count == 1)
-        return kernel_send(stream->fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL);
-    return kernel_sendmsg(stream->fd, parts, count, MSG_NOSIGNAL);
+        return kernel_send(stream->fd, parts->iov_base, parts->iov_len, flags);
+    return kernel_sendmsg(stream->fd, parts, count, flags);
 }
 
 static ssize_t socket_sendfile(struct stream *stream, int in_fd, off_t *offset, size_t len)

@@ -16,8 +16,10 @@ struct stream;
 struct stream_operations {
     /* Read at most `len` bytes. 0: the peer has ended its side. */
     ssize_t (*recv)(struct stream *stream, void *data, size_t len);
-    /* Write parts; returns the bytes taken, maybe fewer. Never raises SIGPIPE. */
-    ssize_t (*send)(struct stream *stream, const struct iovec *parts, size_t count);
+    /* Write parts; returns the bytes taken, maybe fewer. Never raises SIGPIPE. `more`: a send, a
+     * sendfile or the end follows at once when all is taken, so the last of it need not leave
+     * before that (MSG_MORE, send(2)). */
+    ssize_t (*send)(struct stream *stream, const struct iovec *parts, size_t count, bool more);
     /* Write bytes of a file, `*offset` moves. 0: the file ended. -EOPNOTSUPP or -EINVAL: this
      * stream or file cannot; read it and send. */
     ssize_t (*sendfile)(struct stream *stream, int in_fd, off_t *offset, size_t len);
@@ -43,9 +45,10 @@ static inline ssize_t stream_recv(struct stream *stream, void *data, size_t len)
     return stream->operations->recv(stream, data, len);
 }
 
-static inline ssize_t stream_send(struct stream *stream, const struct iovec *parts, size_t count)
+static inline ssize_t stream_send(struct stream *stream, const struct iovec *parts, size_t count,
+                                  bool more)
 {
-    return stream->operations->send(stream, parts, count);
+    return stream->operations->send(stream, parts, count, more);
 }
 
 static inline ssize_t stream_sendfile(struct stream *stream, int in_fd, off_t *offset, size_t len)

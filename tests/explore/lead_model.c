@@ -720,8 +720,9 @@ void model_begin(void)
 /* Outcomes of a move of the surroundings, after the kinds of calls: a request comes. */
 #define COMES_BODY   (CALL_KINDS + 0) /* + the request's number */
 #define COMES_SIGNAL (COMES_BODY + REQUESTS_MAX)
-#define COMES_ASIDE  (COMES_SIGNAL + 1) /* too early to end a wait; + a thread whose wait it ends \
-                                         */
+#define COMES_ASIDE                                                              \
+    (COMES_SIGNAL + 1) /* too early to end a wait; + a thread whose wait it ends \
+                        */
 #define COMES_STOP (COMES_ASIDE + EXPLORE_THREADS)
 #define COMES_END  (COMES_STOP + 1)
 

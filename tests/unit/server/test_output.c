@@ -66,7 +66,7 @@ static void test_parts_leave_in_their_order(void **state)
     assert_int_equal(output_copy(output, SLICE("tail")), 0);
     assert_int_equal(output->end - output->first, 3); /* the first two are one part */
     assert_int_equal(output->pending, 19);
-    assert_int_equal(output_send(output, &memory.stream), 19);
+    assert_int_equal(output_send(output, &memory.stream, false), 19);
     assert_sent(&memory, "head more lent tail");
     assert_int_equal(released, 1);
     assert_int_equal(output->pending, 0);
@@ -89,7 +89,7 @@ static void test_a_slow_stream_gets_the_same_bytes(void **state)
         output_lend(output, SLICE("end"), (struct lender){release, &one});
         for (int i = 0; output->pending > 0 && i < 100; i++) {
             memory.send_limit = step;
-            ssize_t sent = output_send(output, &memory.stream);
+            ssize_t sent = output_send(output, &memory.stream, false);
             assert_true(sent >= 0 && (size_t)sent <= step);
         }
         assert_sent(&memory, "head lent middle end");
@@ -114,7 +114,7 @@ static void test_a_file_leaves_between_the_others(void **state)
     assert_int_equal(output_file(output, fd, 2, 5, (struct lender){release, &one}), 0);
     output_copy(output, SLICE(">"));
     assert_int_equal(output->pending, 7);
-    assert_int_equal(output_send(output, &memory.stream), 7);
+    assert_int_equal(output_send(output, &memory.stream, false), 7);
     assert_sent(&memory, "<23456>");
     output_free(output);
     memory_stream_release(&memory);
@@ -133,7 +133,7 @@ static void test_a_file_that_ends_early_is_an_error(void **state)
     memory_stream_init(&memory, 1000);
     released = 0;
     output_file(output, fd, 0, 8, (struct lender){release, &one});
-    assert_int_equal(output_send(output, &memory.stream), -EIO);
+    assert_int_equal(output_send(output, &memory.stream, false), -EIO);
     assert_int_equal(released, 0);
     output_free(output);
     assert_int_equal(released, 1);
@@ -149,9 +149,9 @@ static void test_the_streams_error_is_passed_on(void **state)
     memory_stream_init(&memory, 1000);
     output_copy(output, SLICE("x"));
     memory.fail = ECONNRESET;
-    assert_int_equal(output_send(output, &memory.stream), -ECONNRESET);
+    assert_int_equal(output_send(output, &memory.stream, false), -ECONNRESET);
     memory.send_limit = 0;
-    assert_int_equal(output_send(output, &memory.stream), 0);
+    assert_int_equal(output_send(output, &memory.stream, false), 0);
     assert_int_equal(output->pending, 1);
     output_free(output);
     memory_stream_release(&memory);
@@ -171,7 +171,7 @@ static void test_many_parts_and_large_bytes(void **state)
     assert_int_equal(output_copy(output, slice_of(large, sizeof(large))), 0);
     size_t pending = output->pending;
     assert_int_equal(pending, 600 + sizeof(large));
-    assert_int_equal(output_send(output, &memory.stream), pending);
+    assert_int_equal(output_send(output, &memory.stream, false), pending);
     assert_int_equal(released, 300);
     output_clear(output);
     assert_true(output->bytes.capacity < sizeof(large)); /* a spare does not keep much */

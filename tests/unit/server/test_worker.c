@@ -71,8 +71,11 @@ ssize_t __wrap_recv(int fd, void *data, size_t len, int flags)
     return faulty(FAULT_RECV) ? -1 : __real_recv(fd, data, len, flags);
 }
 
+static int send_flags; /* of the last send */
+
 ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
 {
+    send_flags = flags;
     return faulty(FAULT_SEND) ? -1 : __real_send(fd, data, len, flags);
 }
 
@@ -454,6 +457,19 @@ static void test_a_refusal_is_the_last_act(void **state)
     assert_int_equal(count_answers(&site.client), 1);
 }
 
+/* The last bytes of a connection wait for its end, which follows at once; no others do. */
+static void test_the_end_leaves_with_the_last_bytes(void **state)
+{
+    (void)state;
+    assert_int_equal(VISIT("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), 0);
+    assert_got("\r\n\r\nhello");
+    assert_true(send_flags & MSG_MORE);
+    site.client.want = 1;
+    assert_int_equal(VISIT(HELLO), 0);
+    assert_got("\r\n\r\nhello");
+    assert_false(send_flags & MSG_MORE);
+}
+
 static void test_a_body_beyond_its_limit(void **state)
 {
     (void)state;
@@ -670,6 +686,7 @@ int main(void)
         cmocka_unit_test_setup(test_silence_while_the_body_is_awaited, setup),
         cmocka_unit_test_setup(test_patience_ends, setup),
         cmocka_unit_test_setup(test_a_refusal_is_the_last_act, setup),
+        cmocka_unit_test_setup(test_the_end_leaves_with_the_last_bytes, setup),
         cmocka_unit_test_setup(test_a_body_beyond_its_limit, setup),
         cmocka_unit_test_setup(test_an_incomplete_answer_does_not_look_whole, setup),
         cmocka_unit_test_setup(test_a_stream_waits_for_its_client, setup),

@@ -287,15 +287,15 @@ static void test_a_stream_over_a_socket(void **state)
     assert_int_equal(stream_recv(&one, data, sizeof(data)), -EAGAIN);
     char ab[] = "ab", c[] = "c";
     struct iovec parts[] = {{ab, 2}, {c, 1}};
-    assert_int_equal(stream_send(&other, parts, 1), 2);
-    assert_int_equal(stream_send(&other, parts, 2), 3);
+    assert_int_equal(stream_send(&other, parts, 1, false), 2);
+    assert_int_equal(stream_send(&other, parts, 2, false), 3);
     assert_int_equal(stream_recv(&one, data, sizeof(data)), 5);
     assert_memory_equal(data, "ababc", 5);
     assert_int_equal(stream_shutdown(&other), 0);
     assert_int_equal(stream_recv(&one, data, sizeof(data)), 0);
     stream_close(&other);
     assert_int_equal(other.fd, -1);
-    assert_int_equal(stream_send(&one, parts, 1), -EPIPE); /* and no SIGPIPE */
+    assert_int_equal(stream_send(&one, parts, 1, false), -EPIPE); /* and no SIGPIPE */
     stream_reset(&one);
     assert_int_equal(one.fd, -1);
 }
@@ -318,16 +318,16 @@ static void test_a_stream_in_memory(void **state)
     memory.in_ended = true;
     assert_int_equal(stream_recv(stream, data, 16), 0);
     memory.send_limit = 4;
-    assert_int_equal(stream_send(stream, parts, 2), 4);
-    assert_int_equal(stream_send(stream, parts, 2), -EAGAIN);
+    assert_int_equal(stream_send(stream, parts, 2, false), 4);
+    assert_int_equal(stream_send(stream, parts, 2, false), -EAGAIN);
     assert_true(slice_equal(buffer_slice(&memory.out), SLICE("abcd")));
     memory.fail = ECONNRESET;
-    assert_int_equal(stream_send(stream, parts, 2), -ECONNRESET);
+    assert_int_equal(stream_send(stream, parts, 2, false), -ECONNRESET);
     off_t offset = 0;
     assert_int_equal(stream_sendfile(stream, 0, &offset, 1), -EOPNOTSUPP);
     assert_int_equal(stream_shutdown(stream), 0);
     memory.send_limit = 10;
-    assert_int_equal(stream_send(stream, parts, 1), -EPIPE);
+    assert_int_equal(stream_send(stream, parts, 1, false), -EPIPE);
     stream_reset(stream);
     assert_true(memory.closed && memory.was_reset);
     memory_stream_release(&memory);
