@@ -56,6 +56,16 @@ def test_one_round(tmp_path):
     assert started["zolal"]["wrong"] == "" and len(started["zolal"]["idle_kib"]) == 1
 
 
+def test_applications_alone():
+    command = [sys.executable, str(ROOT / "bench" / "application.py")]
+    command += ["--rounds", "1", "--seconds", "0.05"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["Flask", "Django"]
+    assert all(line.endswith(" us of CPU a call") for line in lines)
+
+
 def test_right_and_wrong_answers(limit):
     right = peers.run_workload(HELLO, [limit(workloads.HELLO)], OPTIONS).rows[0]
     assert right.is_right() and right.fast[0].answers > 0
