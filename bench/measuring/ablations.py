@@ -463,17 +463,6 @@ OF_THE_REST = (
         loose=10,
     ),
     Ablation(
-        "letters by eight",
-        "hello fields flask",
-        (
-            ("base/slice.c", "for (; len - at >= 8; at += 8)", "for (; false; at += 8)"),
-            ("base/slice.c", "if (len >= 8)", "if (false)"),
-        ),
-        over=KNOWN_BLOCKS,
-        code=("base/slice.c:ascii_lower_eight",),
-        loose=5,
-    ),
-    Ablation(
         "field names told by their length",
         "fields",
         (
@@ -534,6 +523,7 @@ NOT_NOTED: Edit = (
 SECOND_TIME: Edit = (HISTORY, "SCORE_OF_A_BLOCK = 4,", "SCORE_OF_A_BLOCK = 3,")
 NOT_TAKEN: Edit = ("server/lead.c", "    if (look == LEAD_APART)\n", "    if (false)\n")
 NOT_LONG: Edit = ("server/lead.c", "|| sight->looks == LEAD_LONG_LOOKS", "|| false")
+NOT_ALERT: Edit = ("server/lead.c", "        sight->alert = LEAD_ALERT_LOOKS;\n", "")
 EACH_MS: Edit = ("server/lead.h", "LEAD_TICK_NS  2000000", "LEAD_TICK_NS  1000000")
 
 HANDING_OVER = (
@@ -560,6 +550,7 @@ HANDING_OVER = (
     ),
     Ablation("no surprise", WAYS, (NOT_TAKEN,), way=True),
     Ablation("surprise looked for twice as often", WAYS, (EACH_MS,), way=True),
+    Ablation("no sooner looks after a surprise", WAYS, (NOT_ALERT,), way=True),
     Ablation("long calls keep the lead", WAYS, (NOT_LONG,), way=True),
     Ablation("one thread", WAYS, options="--threads 1", way=True),
 )

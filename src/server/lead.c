@@ -3,11 +3,13 @@
 #include <assert.h>
 #include <errno.h>
 
-/* Looks at no call after which the keeper sleeps until there is one, and looks at one and the same
- * after which that is taken for one that computes for long (a test has fewer). */
+/* Looks at no call after which the keeper sleeps until there is one, looks at one and the same
+ * after which that is taken for one that computes for long, and looks that are closer together
+ * since one has blocked (a test has fewer). */
 #ifndef LEAD_QUIET_LOOKS
 #define LEAD_QUIET_LOOKS 4
 #define LEAD_LONG_LOOKS  5
+#define LEAD_ALERT_LOOKS 500
 #endif
 static_assert(LEAD_QUIET_LOOKS <= LEAD_LONG_LOOKS, "looks are counted up to LEAD_LONG_LOOKS");
 
@@ -199,17 +201,23 @@ static enum lead_look lead_look_once(struct lead *lead)
     else if (sight->looks < LEAD_LONG_LOOKS)
         sight->looks++;
     sight->call = call;
-    sight->wait_ns = LEAD_TICK_NS;
+    sight->wait_ns = sight->alert > 0 ? LEAD_ALERT_NS : LEAD_TICK_NS;
+    if (sight->alert > 0)
+        sight->alert--;
     if (!(call & 1))
         return sight->looks < LEAD_QUIET_LOOKS ? LEAD_FINE : LEAD_QUIET;
     uint64_t cpu_ns = lead_cpu_ns(atomic_load_explicit(&lead->clock, memory_order_relaxed));
     uint64_t used_ns = cpu_ns - sight->cpu_ns;
     sight->cpu_ns = cpu_ns;
-    if (used_ns < waited_ns / 4 * 3)
+    if (used_ns < waited_ns / 16 * 15)
         sight->wait_ns = LEAD_AGAIN_NS;
     if (sight->looks == 0)
         return LEAD_FINE;
-    if (used_ns < waited_ns / 4 || sight->looks == LEAD_LONG_LOOKS)
+    if (used_ns < waited_ns / 4) {
+        sight->alert = LEAD_ALERT_LOOKS;
+        return LEAD_APART;
+    }
+    if (sight->looks == LEAD_LONG_LOOKS)
         return LEAD_APART;
     return sight->looks == 1 ? LEAD_LATE : LEAD_FINE;
 }

@@ -50,10 +50,11 @@ struct lead_ops {
 };
 
 /* What the keeper saw at its last look, and when it looks again; nobody else reads it. `looks`: how
- * often before it saw the same. */
+ * often before it saw the same; `alert`: for so many looks it looks more often. */
 struct lead_sight {
     uint32_t call;
     unsigned looks;
+    unsigned alert;
     uint64_t cpu_ns;
     uint64_t wait_ns; /* between this look and the next */
     uint64_t next_ns; /* the next look's time */
@@ -74,9 +75,11 @@ struct lead {
     struct lead_thread keeper;
 };
 
-/* How often the keeper looks at the leader, and how long after a look at which it may have begun to
- * block. A call that uses less than a quarter of that time on its CPU blocks. */
+/* How often the keeper looks at the leader, how often where calls have blocked of late, and how
+ * long after a look at which one may have begun to. A call that uses less than a quarter of that
+ * time on its CPU blocks. */
 #define LEAD_TICK_NS  2000000
+#define LEAD_ALERT_NS 1000000
 #define LEAD_AGAIN_NS 500000
 
 /* Nobody leads yet but the keeper, whose thread this is. `most`: threads to start. Returns 0 or

@@ -104,8 +104,9 @@ static struct {
     /* Is the call's number that it read as before, and does it know now of a call that blocks? */
     bool read_same;
     bool knows_blocked;
-    uint32_t late; /* the call that was told of as late */
-    uint64_t due;  /* when the keeper has to look again */
+    uint32_t late;  /* the call that was told of as late */
+    uint64_t due;   /* when the keeper has to look again */
+    unsigned alert; /* looks for which that is sooner, since one has seen a call block */
 } world;
 
 void *const model_world = &world;
@@ -255,7 +256,8 @@ void explore_before_load(const void *object)
     if (object != &world.lead.call)
         return;
     world.read_same = world.lead.sight.call == world.lead.call;
-    world.due = LEAD_TICK_NS;
+    world.due = world.alert > 0 ? LEAD_ALERT_NS : LEAD_TICK_NS;
+    world.alert -= world.alert > 0;
 }
 
 /* May the keeper look before the lock is free? */
@@ -362,8 +364,11 @@ uint64_t lead_cpu_ns(lead_cpu_clock clock)
     here()->count = 0;
     bool same = world.lead.call == world.looked_call && number == world.looked_thread;
     world.looked_cpu ^= ran;
-    world.due = ran ? LEAD_TICK_NS : LEAD_AGAIN_NS;
+    if (!ran)
+        world.due = LEAD_AGAIN_NS;
     world.knows_blocked = !ran && world.read_same;
+    if (world.knows_blocked)
+        world.alert = LEAD_ALERT_LOOKS;
     world.looked_idle = !ran && same;
     if (!same)
         world.looked_often = 0;

@@ -18,6 +18,7 @@ typedef int lead_cpu_clock; /* the thread's number */
 /* So that the keeper's ways are shorter. */
 #define LEAD_QUIET_LOOKS 2
 #define LEAD_LONG_LOOKS  3
+#define LEAD_ALERT_LOOKS 1
 
 int lead_gate_init(struct lead_gate *gate);
 void lead_gate_release(struct lead_gate *gate);
