@@ -522,7 +522,11 @@ NOT_NOTED: Edit = (
 )
 SECOND_TIME: Edit = (HISTORY, "SCORE_OF_A_BLOCK = 4,", "SCORE_OF_A_BLOCK = 3,")
 NOT_TAKEN: Edit = ("server/lead.c", "    if (look == LEAD_APART)\n", "    if (false)\n")
-NOT_LONG: Edit = ("server/lead.c", "|| sight->looks == LEAD_LONG_LOOKS", "|| false")
+NOT_LONG: Edit = (
+    "server/lead.c",
+    "    if (sight->looks == LEAD_LONG_LOOKS)\n        return LEAD_APART;\n",
+    "",
+)
 NOT_ALERT: Edit = ("server/lead.c", "        sight->alert = LEAD_ALERT_LOOKS;\n", "")
 EACH_MS: Edit = ("server/lead.h", "LEAD_TICK_NS  2000000", "LEAD_TICK_NS  1000000")
 
