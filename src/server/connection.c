@@ -233,8 +233,10 @@ void connection_close(struct connection *connection)
     list_append(&worker->closed, &connection->node);
     worker->connection_count--;
     connection->input = (struct slice){0};
-    if (worker->borrower == connection)
+    if (worker->borrower == connection) {
         worker->borrower = NULL;
+        exchange_keep_head(connection->exchange); /* its handler may be about to read it */
+    }
     connection_drop_exchange(connection);
     connection_give_back_output(connection);
     worker_connection_closed(worker);

@@ -286,11 +286,12 @@ static bool exchange_end_orphan(struct exchange *exchange)
     return true;
 }
 
-/* The connection's end tells the client that the answer is not whole. No field has announced it:
- * the next request may be on its way, and must not reset what there is to be read. */
+/* The connection's end tells the client that the answer is not whole. Where no field has announced
+ * it: the next request may be on its way, and must not reset what there is to be read. */
 static void exchange_end_unsaid(struct connection *connection)
 {
-    connection->last = connection->unread = true;
+    connection->unread |= !connection->last;
+    connection->last = true;
 }
 
 void exchange_finish(struct exchange *exchange)

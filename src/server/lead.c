@@ -4,8 +4,8 @@
 #include <errno.h>
 
 /* Looks at no call after which the keeper sleeps until there is one, looks at one and the same
- * after which that is taken for one that computes for long, and looks that are closer together
- * since one has blocked (a test has fewer). */
+ * after which that is taken for one that computes for long (10 ms; sooner where it shares its CPU),
+ * and looks that are closer together since one has blocked (a test has fewer). */
 #ifndef LEAD_QUIET_LOOKS
 #define LEAD_QUIET_LOOKS 4
 #define LEAD_LONG_LOOKS  5

@@ -96,6 +96,7 @@ static void worker_lead_turn(void *context, struct lead_thread *thread)
 {
     struct worker *worker = context;
     int result = 0;
+    worker_flush(worker); /* a last answer ends its connection, for which a stop may wait */
     /* Before the wait: the stop may have woken another leader, who lost the lead since. Not before
      * what that one has left is served: it may be about a listener, which a stop closes. */
     if (loop_has_ready(&worker->loop) || !worker_is_done(worker)) {
