@@ -33,7 +33,8 @@ struct reader {
     int fd;
     struct recording_header header;
     struct reader_chunk *chunks;
-    char *bytes; /* one chunk */
+    char *bytes_before; /* one chunk, see slot_at */
+    char *bytes;
     char *names;
     uint32_t names_len;
     struct reader_item *items;
@@ -91,9 +92,10 @@ int reader_open(struct reader **out, const char *path, struct error *err)
         result = reader_check(reader, path, err);
     if (result == 0) {
         reader->chunks = memory_new((reader->header.chunks + 1) * sizeof(*reader->chunks));
+        reader->bytes_before = memory_new(RECORDING_CHUNK_SIZE);
         reader->bytes = memory_new(RECORDING_CHUNK_SIZE);
         reader->names = memory_new(reader->header.names_size + 1);
-        if (!reader->chunks || !reader->bytes || !reader->names)
+        if (!reader->chunks || !reader->bytes_before || !reader->bytes || !reader->names)
             result = error_set(err, ENOMEM, "read", path);
     }
     if (result < 0) {
@@ -109,6 +111,7 @@ void reader_close(struct reader *reader)
     if (reader->fd >= 0)
         close(reader->fd);
     memory_free(reader->chunks);
+    memory_free(reader->bytes_before);
     memory_free(reader->bytes);
     memory_free(reader->names);
     memory_free(reader->items);
@@ -152,23 +155,30 @@ static void reader_add_lost(struct reader *reader, uint64_t slots, uint64_t orde
     item->slot = slot;
 }
 
-/* The slot's bytes if they were whole when the chunk was copied: `seq` is what it must have. */
-static const struct trace_event *slot_at(const char *bytes, uint32_t slot, uint64_t seq)
+static const struct trace_event *slot_in(const char *chunk, uint32_t slot)
 {
-    const struct trace_event *event =
-        (const struct trace_event *)(bytes + sizeof(struct recording_chunk)) + slot;
-    return event->seq == seq ? event : NULL;
+    return (const struct trace_event *)(chunk + sizeof(struct recording_chunk)) + slot;
+}
+
+/* The slot's bytes if they were whole before the chunk was copied: `seq` is what it must have. One
+ * copy cannot tell, since the kernel may take a slot's bytes in any order: its seq could be newer
+ * than the rest. So there are two, and what was whole in the first is so in the second. */
+static const struct trace_event *slot_at(const struct reader *reader, uint32_t slot, uint64_t seq)
+{
+    const struct trace_event *event = slot_in(reader->bytes, slot);
+    bool whole = slot_in(reader->bytes_before, slot)->seq == seq && event->seq == seq;
+    return whole ? event : NULL;
 }
 
 /* Join the ARGS slots that follow. Returns how many, or -1 when one of them is not written yet. */
-static int reader_join_args(const char *bytes, uint32_t slot, uint64_t seq, bool more,
+static int reader_join_args(const struct reader *reader, uint32_t slot, uint64_t seq, bool more,
                             struct reader_event *event)
 {
     int joined = 0;
     while (more && slot + 1 + (uint32_t)joined < RECORDING_CHUNK_SLOTS) {
         uint32_t at = slot + 1 + (uint32_t)joined;
         const struct trace_args *args =
-            (const void *)slot_at(bytes, at, seq + 2 * (uint64_t)(joined + 1));
+            (const void *)slot_at(reader, at, seq + 2 * (uint64_t)(joined + 1));
         if (!args)
             return -1;
         if (args->kind != TRACE_ARGS)
@@ -190,12 +200,11 @@ static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
 {
     while (chunk->slot < RECORDING_CHUNK_SLOTS) {
         uint64_t seq = ((generation - 1) * RECORDING_CHUNK_SLOTS + chunk->slot) * 2 + 2;
-        const struct trace_event *event = slot_at(reader->bytes, chunk->slot, seq);
+        const struct trace_event *event = slot_at(reader, chunk->slot, seq);
         if (!event)
             return;
         struct reader_event joined = {.event = *event, .thread = thread};
-        int args =
-            reader_join_args(reader->bytes, chunk->slot, seq, event->flags & TRACE_MORE, &joined);
+        int args = reader_join_args(reader, chunk->slot, seq, event->flags & TRACE_MORE, &joined);
         if (args < 0 && held)
             return; /* the rest is about to come */
         uint32_t slot = chunk->slot;
@@ -211,8 +220,8 @@ static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
     }
 }
 
-/* Copy the chunk in one go between two looks at its head: when those agree, the slots with the
- * right sequence numbers were not touched in between. */
+/* Copy the chunk, twice, between two looks at its head: when those agree, the slots with the right
+ * sequence numbers were not touched in between. */
 static void reader_look(struct reader *reader, uint32_t i, uint64_t newest)
 {
     struct reader_chunk *chunk = &reader->chunks[i];
@@ -223,7 +232,8 @@ static void reader_look(struct reader *reader, uint32_t i, uint64_t newest)
         return;
     if (head.order == chunk->order && chunk->slot >= RECORDING_CHUNK_SLOTS)
         return;
-    if (!read_exactly(reader->fd, reader->bytes, RECORDING_CHUNK_SIZE, offset) ||
+    if (!read_exactly(reader->fd, reader->bytes_before, RECORDING_CHUNK_SIZE, offset) ||
+        !read_exactly(reader->fd, reader->bytes, RECORDING_CHUNK_SIZE, offset) ||
         !read_exactly(reader->fd, &again, sizeof(again), offset) || again.order != head.order ||
         again.generation != head.generation)
         return; /* taken anew meanwhile: next time */
