@@ -142,6 +142,22 @@ bool connection_has_input(const struct connection *connection)
     return connection->input.len > 0 || connection->readable || connection->peer_ended;
 }
 
+/* A file has ended before its range did. What was sent is less than what was announced: the end
+ * says so, and an orderly one leaves the client the answers before. Nothing more is served. */
+static void connection_fall_short(struct connection *connection)
+{
+    connection->last = connection->unread = true;
+    connection->cut |= connection->ends_answer;
+    connection->blocked = false;
+    list_unlink(&connection->again);
+    if (connection->state != CONNECTION_WRITE)
+        connection_enter(connection, CONNECTION_WRITE);
+    connection_give_back_output(connection);
+    connection_drop_exchange(connection);
+    if (connection->state == CONNECTION_WRITE)
+        connection_end(connection);
+}
+
 int connection_flush(struct connection *connection)
 {
     if (connection->state == CONNECTION_CLOSED)
@@ -156,7 +172,10 @@ int connection_flush(struct connection *connection)
     bool ends = connection->state == CONNECTION_WRITE && connection->last && !connection->cut;
     ssize_t sent = output_send(output, connection->stream, ends);
     if (sent < 0) {
-        connection_close(connection);
+        if (sent == -EIO)
+            connection_fall_short(connection);
+        else
+            connection_close(connection);
         return -EPIPE;
     }
     bool was_blocked = connection->blocked;

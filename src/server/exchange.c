@@ -31,7 +31,7 @@ static void exchange_reset(struct exchange *exchange)
     exchange->awaits_room = exchange->awaits_turn = exchange->awaits_body = false;
     exchange->body_waited_ms = 0;
     exchange->body_refusal = HTTP_ACCEPTED;
-    exchange->chunked_reply = exchange->delimited_by_close = false;
+    exchange->chunked_reply = false;
     exchange->room = UINT64_MAX;
     exchange->body_sent = 0;
     exchange->status = 0;

@@ -54,7 +54,7 @@ static char *exchange_write_framing(struct exchange *exchange, char *out,
         exchange->chunked_reply = !exchange->bodiless;
         out = write_text(out, SLICE("Transfer-Encoding: chunked\r\n"));
     } else if (!exchange->bodiless) {
-        exchange->delimited_by_close = true;
+        exchange->connection->ends_answer = true;
         exchange->connection->last = true;
     }
     return out;
@@ -329,7 +329,6 @@ void exchange_abort(struct exchange *exchange)
         return;
     struct connection *connection = exchange->connection;
     exchange_end_unsaid(connection);
-    if (exchange->delimited_by_close)
-        connection->cut = true;
+    connection->cut |= connection->ends_answer;
     exchange_end(exchange);
 }

@@ -258,7 +258,7 @@ enum connection_next worker_handle(struct worker *worker, struct connection *con
     /* From here on, since a flush may end other connections, whose handlers may let others come. */
     worker->borrower = connection;
     worker_flush_before_call(worker, connection->exchange);
-    if (connection->state == CONNECTION_CLOSED || worker->lead.ended)
+    if (!connection->exchange || worker->lead.ended)
         return CONNECTION_WAIT; /* its last answer could not be sent, or all has ended */
     return worker_call_request(worker, worker_turner(worker), connection);
 }
@@ -270,7 +270,7 @@ enum connection_next worker_handle_writable(struct worker *worker, struct connec
         return CONNECTION_WAIT;
     }
     worker_flush_before_call(worker, connection->exchange);
-    if (connection->state == CONNECTION_CLOSED || worker->lead.ended)
+    if (!connection->exchange || worker->lead.ended)
         return CONNECTION_WAIT;
     return worker_call(worker, worker_turner(worker), connection->exchange,
                        worker->config.handler.on_writable);
