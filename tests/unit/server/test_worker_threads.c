@@ -49,6 +49,10 @@ static struct site {
     _Atomic bool has_run; /* not guarded: worker_run has returned */
     sem_t arrivals;       /* of application threads that wait, or are back */
     sem_t leader_waits;
+    int other;          /* the peer's end of a second connection */
+    bool stop_in_heads; /* a stop comes in the middle of both requests' heads */
+    bool waits_idly;    /* the leader waits, though all is done */
+    unsigned calls;     /* of a handler that counts them */
     char message[300];
 } site;
 
@@ -87,6 +91,34 @@ static void send_stop_and_request(void)
     }
 }
 
+#define HEAD_BEGIN "GET / HTTP/1.1\r\n"
+#define HEAD_END   "Host: a\r\n\r\n"
+
+/* The stop, and when the loop has seen to it the rest of both requests. What happened before is of
+ * no matter, so that they come in one turn. */
+static void send_stop_then_heads(void)
+{
+    struct epoll_event events[8];
+    if (!site.worker->stopping) {
+        worker_stop(site.worker);
+        return;
+    }
+    site.stop_in_heads = false;
+    epoll_wait(site.worker->loop.epoll_fd, events, 8, 0);
+    send(site.client, HEAD_END, sizeof(HEAD_END) - 1, 0);
+    send(site.other, HEAD_END, sizeof(HEAD_END) - 1, 0);
+}
+
+/* Nobody would wake the leader before the stop's time is over. */
+static void see_idle_wait(void)
+{
+    const struct worker *worker = site.worker;
+    if (!worker->stopping || worker_connections(worker) > 0 || worker->calls > 0)
+        return;
+    site.waits_idly = true;
+    worker_stop(site.worker);
+}
+
 static _Thread_local bool has_arrived;
 
 static void arrive(void)
@@ -105,6 +137,9 @@ static void *unlock(void *context)
             site.stop_in_wait = false;
             send_stop_and_request();
         }
+        if (site.stop_in_heads && worker_deadline(site.worker) > 0)
+            send_stop_then_heads();
+        see_idle_wait();
         sem_post(&site.leader_waits);
     }
     pthread_mutex_unlock(&site.lock);
@@ -245,6 +280,26 @@ static void once(void *context, struct exchange *exchange)
     worker_stop(site.worker);
 }
 
+/* The first answers; the next parts with the lead, and has ended before another takes it up. */
+static void part_in_second(void *context, struct exchange *exchange)
+{
+    (void)context;
+    if (++site.calls == 2)
+        worker_let_go(site.worker, exchange);
+    answer(exchange);
+}
+
+/* Another connection. Returns the peer's end. */
+static int connect_to_worker(void)
+{
+    struct address peer;
+    int pair[2];
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
+    return pair[0];
+}
+
 /* A worker of so many threads that has one connection. */
 static void begin(unsigned threads, void (*on_request)(void *context, struct exchange *exchange))
 {
@@ -259,8 +314,6 @@ static void begin(unsigned threads, void (*on_request)(void *context, struct exc
                                    .on_message = on_message,
                                    .context = &site};
     struct error err = {0};
-    struct address peer;
-    int pair[2];
     memset(&site, 0, sizeof(site));
     pthread_mutex_init(&site.lock, NULL);
     sem_init(&site.arrivals, 0, 0);
@@ -269,10 +322,7 @@ static void begin(unsigned threads, void (*on_request)(void *context, struct exc
     site.thread_most = threads;
     pthread_mutex_lock(&site.lock);
     assert_int_equal(worker_new(&site.worker, &config, &err), 0);
-    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
-    site.client = pair[0];
+    site.client = connect_to_worker();
 }
 
 /* Run it to its end, when all threads must be back. Returns as worker_run. */
@@ -316,6 +366,25 @@ static void test_a_stop_is_not_lost_with_the_lead(void **state)
     assert_int_equal(run(NULL), 0);
     assert_true(site.saw_stop);
     assert_answered();
+    end();
+}
+
+/* The last answer of a turn waits for its end, and nothing else is left when the next leader
+ * begins.
+ */
+static void test_a_stop_does_not_wait_for_an_answer_that_the_turn_has_left(void **state)
+{
+    (void)state;
+    begin(2, part_in_second);
+    site.worker->batch_ticks = UINT64_MAX; /* no call flushes what waits */
+    site.stop_in_heads = true;
+    site.other = connect_to_worker();
+    send(site.client, HEAD_BEGIN, sizeof(HEAD_BEGIN) - 1, 0);
+    send(site.other, HEAD_BEGIN, sizeof(HEAD_BEGIN) - 1, 0);
+    assert_int_equal(run(NULL), 0);
+    assert_false(site.waits_idly);
+    assert_answered();
+    close(site.other);
     end();
 }
 
@@ -599,6 +668,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_stop_is_not_lost_with_the_lead),
+        cmocka_unit_test(test_a_stop_does_not_wait_for_an_answer_that_the_turn_has_left),
         cmocka_unit_test(test_a_stop_leaves_no_event_of_a_listener),
         cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
         cmocka_unit_test(test_the_end_waits_for_on_abort),
