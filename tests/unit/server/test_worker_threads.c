@@ -208,6 +208,26 @@ static void on_abort(void *context, struct exchange *exchange)
     site.aborts++;
 }
 
+/* The first lasts until all has ended. The next, by which the end closes connections, lasts until
+ * the first one's thread has gone on from there, as far as it does. */
+static void abort_during_the_end(void *context, struct exchange *exchange)
+{
+    bool is_first = !site.worker->lead.ended;
+    (void)exchange;
+    if (is_first) {
+        site.is_over = true;
+        lead_call_keeper(&site.worker->lead);
+    }
+    for (int ms = 0; ms < PATIENCE_MS; ms++) {
+        if (is_first ? site.worker->lead.ended : site.aborts > 0)
+            break;
+        unlock(context);
+        rest(1);
+        lock(context, NULL);
+    }
+    site.aborts++;
+}
+
 /* More than a socket takes. */
 static char much[4 << 20];
 
@@ -287,6 +307,25 @@ static void part_in_second(void *context, struct exchange *exchange)
     if (++site.calls == 2)
         worker_let_go(site.worker, exchange);
     answer(exchange);
+}
+
+static void count_call(void *context, struct exchange *exchange)
+{
+    (void)context;
+    site.calls++;
+    answer(exchange);
+}
+
+/* All but a request that is not to be served any more. */
+static void keep_others(void *context, struct exchange *exchange)
+{
+    struct slice path = exchange_head(exchange)->path;
+    if (slice_equal(path, SLICE("/late")))
+        count_call(context, exchange);
+    else if (slice_equal(path, SLICE("/turn")))
+        exchange_yield(exchange);
+    else
+        keep(context, exchange);
 }
 
 /* Another connection. Returns the peer's end. */
@@ -446,6 +485,36 @@ static void test_the_end_waits_for_on_abort(void **state)
     pthread_join(client, NULL);
     assert_int_equal(site.aborts, 1);
     end();
+}
+
+/* A flush before a call closes a connection, and all ends while the handler is told. `third`: the
+ * last of three requests of one turn; the first stays open, and is what the end closes next. */
+static void check_no_call_after_the_end(const char *second, const char *third, bool second_leaves)
+{
+    int peers[2];
+    begin(2, keep_others);
+    site.worker->config.handler.on_writable = count_call;
+    site.worker->config.handler.on_abort = abort_during_the_end;
+    site.worker->batch_ticks = 0; /* each call flushes what waits */
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    peers[0] = connect_to_worker();
+    send(peers[0], second, strlen(second), 0);
+    peers[1] = connect_to_worker();
+    send(peers[1], third, strlen(third), 0);
+    close(peers[second_leaves ? 0 : 1]);
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.aborts >= 2);
+    assert_int_equal(site.calls, 0);
+    close(peers[second_leaves ? 1 : 0]);
+    end();
+}
+
+static void test_no_call_after_the_end(void **state)
+{
+    (void)state;
+    check_no_call_after_the_end(HELLO, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n", true);
+    /* The turn that the second has asked for comes after the third's request. */
+    check_no_call_after_the_end("GET /turn HTTP/1.1\r\nHost: a\r\n\r\n", HELLO, false);
 }
 
 static void on_signal(int number)
@@ -672,6 +741,7 @@ int main(void)
         cmocka_unit_test(test_a_stop_leaves_no_event_of_a_listener),
         cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
         cmocka_unit_test(test_the_end_waits_for_on_abort),
+        cmocka_unit_test(test_no_call_after_the_end),
         cmocka_unit_test(test_the_end_by_a_signal_wakes_the_leader),
         cmocka_unit_test(test_the_time_for_the_last_threads_does_not_begin_again),
         cmocka_unit_test(test_a_call_that_blocks_or_computes_for_long_loses_the_lead),
