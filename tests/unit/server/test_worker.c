@@ -138,6 +138,8 @@ struct site {
     struct exchange *kept;
     int file;    /* shorter than what is sent of it */
     int flushed; /* what a flush of it returned */
+    struct memory_stream streams[2];
+    struct connection *beside; /* of the second stream */
 };
 
 static int count_answers(const struct client *client)
@@ -260,6 +262,26 @@ static void send_file(struct site *played, struct exchange *exchange, struct sli
     exchange_finish(exchange);
 }
 
+#define LONG_FIELD "Overwriting: what there was before, to the end of it and beyond that, too\r\n"
+
+/* The connection ends, and another one is read: then the head is looked at. */
+static void outlive_connection(struct site *played, struct exchange *exchange)
+{
+    const struct request_head *head = exchange_head(exchange);
+    const struct slice other = SLICE("GET / HTTP/1.1\r\n" LONG_FIELD LONG_FIELD "Host: b\r\n\r\n");
+    struct response_fields facts = {0};
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 5);
+    played->streams[0].fail = ECONNRESET;
+    assert_int_equal(exchange_flush(exchange), -EPIPE);
+    assert_int_equal(buffer_append(&played->streams[1].in, other), 0);
+    connection_on_ready(&played->beside->watch, LOOP_READABLE);
+    assert_true(slice_equal(head->path, SLICE("/outlive")));
+    assert_int_equal(head->field_count, 1);
+    assert_true(slice_equal(head->fields[0].name, SLICE("Host")));
+    assert_true(slice_equal(head->fields[0].value, SLICE("a")));
+    exchange_finish(exchange);
+}
+
 static void on_request(void *context, struct exchange *exchange)
 {
     struct site *played = context;
@@ -288,6 +310,8 @@ static void on_request(void *context, struct exchange *exchange)
         played->kept = exchange;
     } else if (path.len >= 5 && memcmp(path.data, "/file", 5) == 0) {
         send_file(played, exchange, path);
+    } else if (slice_equal(path, SLICE("/outlive"))) {
+        outlive_connection(played, exchange);
     } else {
         answer(exchange, 200, SLICE("hello"), 5);
     }
@@ -577,6 +601,20 @@ static void test_a_spare_exchange_is_as_new(void **state)
     worker_free(site.worker);
 }
 
+static void test_a_head_outlives_its_connection_while_its_handler_runs(void **state)
+{
+    (void)state;
+    begin_without_loop();
+    site.beside = connect_in_memory(&site.streams[1], SLICE(""));
+    connect_in_memory(&site.streams[0], SLICE("GET /outlive HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_true(site.streams[0].closed);
+    worker_serve(site.worker, NULL);
+    assert_int_equal(site.requests, 2);
+    worker_free(site.worker);
+    memory_stream_release(&site.streams[0]);
+    memory_stream_release(&site.streams[1]);
+}
+
 #define FILE_HEAD "Content-Length: 100\r\n\r\n"
 
 /* The client has got the first answer, and what there was of a file of ten bytes; then our end. */
@@ -838,6 +876,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_stream_waits_for_its_client, setup),
         cmocka_unit_test_setup(test_a_kept_exchange_is_aborted_when_the_worker_ends, setup),
         cmocka_unit_test_setup(test_a_spare_exchange_is_as_new, setup),
+        cmocka_unit_test_setup(test_a_head_outlives_its_connection_while_its_handler_runs, setup),
         cmocka_unit_test_setup(test_a_file_that_becomes_shorter_cuts_its_answer_alone, setup),
         cmocka_unit_test_setup(test_a_file_that_becomes_shorter_before_a_ready_request, setup),
         cmocka_unit_test_setup(test_a_file_that_becomes_shorter_where_the_end_says_its_length,

@@ -51,8 +51,10 @@ static struct site {
     sem_t leader_waits;
     int other;          /* the peer's end of a second connection */
     bool stop_in_heads; /* a stop comes in the middle of both requests' heads */
+    bool rest_in_wait;  /* the rest of a request head comes while the leader waits */
     bool waits_idly;    /* the leader waits, though all is done */
     unsigned calls;     /* of a handler that counts them */
+    bool head_stayed;   /* outlive_connection: it is what it was */
     char message[300];
 } site;
 
@@ -139,6 +141,10 @@ static void *unlock(void *context)
         }
         if (site.stop_in_heads && worker_deadline(site.worker) > 0)
             send_stop_then_heads();
+        if (site.rest_in_wait && worker_deadline(site.worker) > 0) {
+            site.rest_in_wait = false;
+            send(site.client, HEAD_END, sizeof(HEAD_END) - 1, 0);
+        }
         see_idle_wait();
         sem_post(&site.leader_waits);
     }
@@ -328,6 +334,27 @@ static void keep_others(void *context, struct exchange *exchange)
         keep(context, exchange);
 }
 
+/* Its client leaves. The lead goes on, and frees the connection; then the head is looked at. */
+static void outlive_connection(void *context, struct exchange *exchange)
+{
+    const struct request_head *head = exchange_head(exchange);
+    struct response_fields facts = {0};
+    shutdown(site.client, SHUT_RDWR);
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 0);
+    exchange_flush(exchange);
+    worker_let_go(site.worker, exchange);
+    worker_stop(site.worker); /* for a turn, at the end of which it is freed */
+    for (int ms = 0; ms < PATIENCE_MS && !list_is_empty(&site.worker->closed); ms++) {
+        unlock(context);
+        rest(1);
+        lock(context, NULL);
+    }
+    site.head_stayed = exchange_is_orphan(exchange) && list_is_empty(&site.worker->closed) &&
+                       slice_equal(head->path, SLICE("/")) && head->field_count == 1 &&
+                       slice_equal(head->fields[0].value, SLICE("a"));
+    exchange_finish(exchange);
+}
+
 /* Another connection. Returns the peer's end. */
 static int connect_to_worker(void)
 {
@@ -515,6 +542,19 @@ static void test_no_call_after_the_end(void **state)
     check_no_call_after_the_end(HELLO, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n", true);
     /* The turn that the second has asked for comes after the third's request. */
     check_no_call_after_the_end("GET /turn HTTP/1.1\r\nHost: a\r\n\r\n", HELLO, false);
+}
+
+/* Its head has come in two parts, so that the connection has the bytes. (Freed with it, it is seen
+ * by ASan.) */
+static void test_a_head_outlives_its_connection_while_its_handler_runs(void **state)
+{
+    (void)state;
+    begin(2, outlive_connection);
+    site.rest_in_wait = true;
+    send(site.client, HEAD_BEGIN, sizeof(HEAD_BEGIN) - 1, 0);
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.head_stayed);
+    end();
 }
 
 static void on_signal(int number)
@@ -742,6 +782,7 @@ int main(void)
         cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
         cmocka_unit_test(test_the_end_waits_for_on_abort),
         cmocka_unit_test(test_no_call_after_the_end),
+        cmocka_unit_test(test_a_head_outlives_its_connection_while_its_handler_runs),
         cmocka_unit_test(test_the_end_by_a_signal_wakes_the_leader),
         cmocka_unit_test(test_the_time_for_the_last_threads_does_not_begin_again),
         cmocka_unit_test(test_a_call_that_blocks_or_computes_for_long_loses_the_lead),
