@@ -21,9 +21,13 @@ class Server:
         on_message: Callable[[str], object] | None = None,
         header_map: str = "drop",
         threads: int = 1,
+        on_answer: Callable[[str, int, str, int, int, str | None], object] | None = None,
+        server: str | None = None,
     ) -> None:
         """`python_calls`: record the calls between server and application with file and line.
-        `on_message`: a line for the operator. ValueError names a limit that does not exist."""
+        `on_message`: a line for the operator. ValueError names a limit that does not exist.
+        `on_answer(host, port, request_line, status, bytes, refused)`: an answer is over; `refused`
+        is why the server itself gave it. `server`: the Server field; None: zolal."""
 
     def listen(
         self,
@@ -34,9 +38,19 @@ class Server:
         reuse_port: bool = False,
         defer_accept: int = 1,
         unix_mode: int = 0,
+        environ: dict[str, Any] = ...,
     ) -> str:
         """Listen on "host:port", ":port", "[::]:port" or "unix:path". Returns the address as it
-        came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror."""
+        came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror.
+        `environ`: what else every environ has, in the place of what it would have."""
+
+    def adopt(self, fileno: int, *, environ: dict[str, Any] = ...) -> str:
+        """Take connections from a listening socket, through a descriptor of our own: the caller
+        keeps and closes `fileno`, which is made non-blocking. Returns its address."""
+
+    def _follow(self, number: int) -> None:
+        """The life of an application thread: what each that the server starts calls. One that
+        overrides it can do something before and after."""
 
     def run(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
         """Serve `application` in this thread until stop(), a signal (handle_signals), or an

@@ -52,18 +52,18 @@ void connection_queue_refusal(struct connection *connection, enum http_refusal r
 }
 
 /* A line for a request that the handler never sees. */
-static void connection_log_refusal(struct connection *connection,
-                                   const struct http_refusal_row *row)
+static void connection_log_refusal(struct connection *connection, enum http_refusal refusal)
 {
+    const struct http_refusal_row *row = http_refusal_row(refusal);
     struct worker *worker = connection->worker;
     struct exchange *exchange = connection->exchange;
     struct access_log_request request = {0};
-    if (worker->access_log.fd < 0)
+    if (!access_log_is_on(&worker->access_log))
         return;
     bool begun = exchange && exchange->id == connection->request;
     access_log_note(&worker->access_log, &request, begun ? &exchange->head : NULL,
-                    &connection->peer, worker_second(worker));
-    access_log_add(&worker->access_log, &request, row->status, strlen(row->text) + 1);
+                    connection->input, &connection->peer, worker_second(worker));
+    access_log_add(&worker->access_log, &request, row->status, strlen(row->text) + 1, refusal);
 }
 
 void connection_refuse(struct connection *connection, enum http_refusal refusal)
@@ -72,7 +72,7 @@ void connection_refuse(struct connection *connection, enum http_refusal refusal)
     trace_request_begin(SLICE("-"), slice_of_text(http_refusal_row(refusal)->text));
     connection_queue_refusal(connection, refusal);
     trace_request_end(http_refusal_row(refusal)->status, 0);
-    connection_log_refusal(connection, http_refusal_row(refusal));
+    connection_log_refusal(connection, refusal);
     connection->input = (struct slice){0};
     buffer_consume(&connection->kept, buffer_len(&connection->kept));
     connection_drop_exchange(connection);

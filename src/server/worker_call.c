@@ -202,9 +202,9 @@ static enum connection_next worker_call_request(struct worker *worker, struct le
     struct exchange *exchange = connection->exchange;
     connection_enter(connection, CONNECTION_RUN);
     trace_request_begin(exchange->head.method_text, exchange->head.target);
-    if (worker->access_log.fd >= 0)
-        access_log_note(&worker->access_log, &exchange->log, &exchange->head, &connection->peer,
-                        worker_second(worker));
+    if (access_log_is_on(&worker->access_log))
+        access_log_note(&worker->access_log, &exchange->log, &exchange->head, connection->input,
+                        &connection->peer, worker_second(worker));
     return worker_call(worker, thread, exchange, worker->config.handler.on_request);
 }
 

@@ -192,20 +192,6 @@ static bool responder_failure_is_the_clients(const struct responder *responder)
            PyErr_ExceptionMatches(PyExc_OSError);
 }
 
-/* Ctrl-C while the application runs ends an embedded server, as it ends its wait for events. */
-static void responder_note_interrupt(struct responder *responder)
-{
-    struct server *server = responder->server;
-    if (server->handle_signals || !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
-        return;
-    PyObject *exception = exception_fetch();
-    Py_XSETREF(server->failure, Py_XNewRef(exception));
-    worker_stop(server->worker);
-    if (exception)
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_XDECREF(exception);
-}
-
 void responder_fail(struct responder *responder)
 {
     struct exchange *exchange = responder->exchange;
@@ -215,7 +201,7 @@ void responder_fail(struct responder *responder)
         if (exchange_body_refusal(exchange) != HTTP_ACCEPTED)
             refusal = exchange_body_refusal(exchange);
     } else {
-        responder_note_interrupt(responder);
+        server_note_interrupt(responder->server);
         responder_log_exception(responder, "the application failed");
     }
     if (exchange_head_sent(exchange))
