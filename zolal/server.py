@@ -20,15 +20,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from zolal import _zolal
 from zolal.address import url_of
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
 
     from zolal.xray.follow import Follower
 
@@ -46,6 +44,8 @@ class HasFileno(Protocol):
 
 
 Bind: TypeAlias = str | int | HasFileno
+
+S = TypeVar("S", bound="Server")
 
 THREADS = 16
 XRAY_SIZE = 16 << 20
@@ -144,7 +144,7 @@ class Server:
         }
         self._environ = dict(environ or {})
         self._begin_unstarted()
-        self._bind: list[Bind] = [bind] if _is_bind(bind) else list(bind)
+        self._bind = _binds(bind)
         self.addresses: list[str] = []
         """Where it listens, as it came to be: "127.0.0.1:43210", "unix:/run/app.sock"."""
         start_recording(self._xray)
@@ -227,7 +227,7 @@ class Server:
                 self._serving = None
                 self._ended.set()
 
-    def start(self) -> Self:
+    def start(self: S) -> S:
         """Serve in a thread of its own; it does not keep the process. Returns the server."""
         with self._lock:
             if self.is_serving:
@@ -295,7 +295,7 @@ class Server:
                     self._core.close()
                     self._core = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self: S) -> S:
         return self.start()
 
     def __exit__(
@@ -311,8 +311,10 @@ class Server:
         return f"<zolal.Server {' '.join(self.addresses)} {state}>"
 
 
-def _is_bind(bind: Bind | Sequence[Bind]) -> TypeGuard[Bind]:
-    return isinstance(bind, (str, int)) or hasattr(bind, "fileno")
+def _binds(bind: Bind | Sequence[Bind]) -> list[Bind]:
+    if isinstance(bind, Sequence) and not isinstance(bind, str):
+        return list(bind)
+    return [bind]
 
 
 def wants_xray() -> bool:
