@@ -72,12 +72,19 @@ def recording_start(size: int = 0) -> str:
 def recording_stop(remove: bool = True) -> None:
     """End it. `remove`: delete the file. Nothing happens when there is none."""
 
+def trace_enter(text: str, line: int = 0, /) -> None:
+    """Record that a call begins in this thread: "qualified name (file)" and a line, or any text.
+    Texts are remembered: not too many different ones. Nothing happens without a recording."""
+
+def trace_leave(failed: bool = False, /) -> None:
+    """Record that it is over, whether an exception left it."""
+
 class Event(NamedTuple):
     kind: str
     """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"."""
     op: str
     """Of a call its name, "recvfrom"; of python_*: "application", "next", "close", "read", "write",
-    "start_response"; else ""."""
+    "start_response", "call"; else ""."""
     thread: int  # gettid(2)
     connection: int  # 0: none
     request: int  # 0: none

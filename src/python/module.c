@@ -123,7 +123,7 @@ static int module_exec(PyObject *module)
         return -1;
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
-    if (module_add_limits(module) < 0 || recording_add(module) < 0)
+    if (module_add_limits(module) < 0 || recording_add(module) < 0 || calls_add(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, module_functions) < 0 || module_watch_forks(module) < 0)
         return -1;
