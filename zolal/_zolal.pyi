@@ -170,6 +170,12 @@ class Socket:
         address: Any = None,
         /,
     ) -> int: ...
+    def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]: ...
+    def recvmsg_into(
+        self, buffers: Iterable[Buffer], ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]: ...
     def _sendfile(self, in_fd: int, offset: int, count: int, /) -> int:
         """How many bytes of the file went, 0 at its end. sendfile(2)."""
 

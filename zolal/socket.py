@@ -7,24 +7,31 @@ Constants, address and name look-ups (`getaddrinfo`, `inet_pton`, ...) are the s
 
 from __future__ import annotations
 
+import array
 import builtins
 import io
 import os
 import socket as _standard
 import sys
+from collections.abc import Iterable
 from socket import *  # noqa: F403
 from socket import (
     _GLOBAL_DEFAULT_TIMEOUT,  # type: ignore[attr-defined]
+    _LOCALHOST,  # type: ignore[attr-defined]  # noqa: F401
+    _LOCALHOST_V6,  # type: ignore[attr-defined]  # noqa: F401
     AF_INET,
     AF_INET6,
     AF_UNIX,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
+    SCM_RIGHTS,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SOCK_STREAM,
     SOL_SOCKET,
     AddressFamily,
+    AddressInfo,
+    MsgFlag,
     SocketKind,
     getaddrinfo,
 )
@@ -35,7 +42,7 @@ from zolal import _zolal
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
-__all__ = ["SocketIO"]
+__all__ = ["AddressInfo", "MsgFlag", "SocketIO"]
 __all__ += _standard.__all__
 
 getdefaulttimeout = _zolal.getdefaulttimeout
@@ -65,7 +72,7 @@ def _member(value: int, kind: builtins.type[_Kind]) -> _Kind | int:
         return value
 
 
-class _CannotSendfile(Exception):
+class _GiveupOnSendfile(Exception):
     """sendfile(2) is not for this file: read it and send."""
 
 
@@ -262,7 +269,7 @@ class socket(_zolal.Socket):
         """
         try:
             return self._sendfile_use_sendfile(file, offset, count)
-        except _CannotSendfile:
+        except _GiveupOnSendfile:
             return self._sendfile_use_send(file, offset, count)
 
     def _check_sendfile_params(self, file: BinaryIO, offset: int, count: int | None) -> None:
@@ -287,7 +294,7 @@ class socket(_zolal.Socket):
             in_fd = file.fileno()
             size = os.fstat(in_fd).st_size
         except (AttributeError, OSError) as failure:  # io.UnsupportedOperation is an OSError
-            raise _CannotSendfile from failure
+            raise _GiveupOnSendfile from failure
         if not size:
             return 0
         self._check_sendfile_waits()
@@ -302,7 +309,7 @@ class socket(_zolal.Socket):
                     raise
                 except OSError as failure:
                     if sent == 0:
-                        raise _CannotSendfile from failure
+                        raise _GiveupOnSendfile from failure
                     raise
                 if n == 0:
                     break
@@ -425,6 +432,31 @@ def socketpair(
     family = AF_UNIX if family is None else family
     a, b = _zolal.socketpair(family, type, proto)
     return socket(family, type, proto, a), socket(family, type, proto, b)
+
+
+def send_fds(
+    sock: socket,
+    buffers: Iterable[Buffer],
+    fds: Iterable[int],
+    flags: int = 0,
+    address: _Address = None,
+) -> int:
+    """Send descriptors with `buffers` over an AF_UNIX socket: unix(7), SCM_RIGHTS."""
+    rights = (SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))
+    return sock.sendmsg(buffers, [rights], flags, address)
+
+
+def recv_fds(
+    sock: socket, bufsize: int, maxfds: int, flags: int = 0
+) -> tuple[bytes, list[int], int, _Address]:
+    """(data, descriptors, flags, address): at most `maxfds` descriptors: unix(7), SCM_RIGHTS."""
+    fds = array.array("i")
+    room = _standard.CMSG_LEN(maxfds * fds.itemsize)
+    data, ancillary, flags, address = sock.recvmsg(bufsize, room, flags)
+    for level, kind, rights in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds.frombytes(rights[: len(rights) // fds.itemsize * fds.itemsize])
+    return data, list(fds), flags, address
 
 
 def create_connection(

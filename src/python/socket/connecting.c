@@ -117,11 +117,11 @@ PyObject *socket_accept(struct socket_object *socket, PyObject *object)
 
 PyObject *socket_shutdown(struct socket_object *socket, PyObject *object)
 {
-    long how = PyLong_AsLong(object);
-    if (how == -1 && PyErr_Occurred())
+    int how;
+    if (!PyArg_Parse(object, "i:shutdown", &how))
         return NULL;
     recording_join(socket->state);
-    int result = how != (int)how ? -EINVAL : kernel_shutdown(socket->fd, (int)how);
+    int result = kernel_shutdown(socket->fd, how);
     if (result < 0)
         return socket_raise(result);
     Py_RETURN_NONE;
