@@ -418,8 +418,8 @@ class SocketIO(io.RawIOBase):
         return super().seekable()
 
     def fileno(self) -> int:
-        self._check_open()
-        assert self._sock is not None
+        if self._sock is None:
+            raise self._refusal("open")
         return self._sock.fileno()
 
     @property

@@ -117,8 +117,12 @@ PyObject *socket_accept(struct socket_object *socket, PyObject *object)
 
 PyObject *socket_shutdown(struct socket_object *socket, PyObject *object)
 {
-    int how;
-    if (!PyArg_Parse(object, "i:shutdown", &how))
+#if PY_VERSION_HEX >= 0x030D0000
+    int how = PyLong_AsInt(object);
+#else
+    int how = _PyLong_AsInt(object);
+#endif
+    if (how == -1 && PyErr_Occurred())
         return NULL;
     recording_join(socket->state);
     int result = kernel_shutdown(socket->fd, how);

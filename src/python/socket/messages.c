@@ -21,7 +21,7 @@ struct buffers_words {
 };
 
 static const struct buffers_words sendmsg_words = {
-    "sendmsg() argument 1 must be iterable", "sendmsg() argument 1 is too long",
+    "sendmsg() argument 1 must be an iterable", "sendmsg() argument 1 is too long",
     "y*;sendmsg() argument 1 must be an iterable of bytes-like objects"};
 static const struct buffers_words recvmsg_into_words = {
     "recvmsg_into() argument 1 must be an iterable", "recvmsg_into() argument 1 is too long",
@@ -98,7 +98,7 @@ static int control_from_object(struct msghdr *message, PyObject *iterable)
 {
     if (!iterable)
         return 0;
-    PyObject *sequence = PySequence_Fast(iterable, "sendmsg() argument 2 must be iterable");
+    PyObject *sequence = PySequence_Fast(iterable, "sendmsg() argument 2 must be an iterable");
     if (!sequence)
         return -1;
     int result = 0;

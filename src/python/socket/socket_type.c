@@ -69,10 +69,6 @@ static int socket_learn(int fd, int option, int *value)
 static int socket_adopt(PyObject *object, int *family, int *type, int *protocol)
 {
     struct address addr = {.len = sizeof(addr.storage)};
-    if (PyFloat_Check(object)) {
-        PyErr_SetString(PyExc_TypeError, "integer argument expected, got float");
-        return -1;
-    }
     long fd = PyLong_AsLong(object);
     if (fd == -1 && PyErr_Occurred())
         return -1;
@@ -190,8 +186,12 @@ static PyObject *socket_gettimeout(struct socket_object *socket, PyObject *unuse
 
 static PyObject *socket_setblocking(struct socket_object *socket, PyObject *object)
 {
+#if PY_VERSION_HEX >= 0x030C0000
     long block = PyObject_IsTrue(object);
-    if (block < 0)
+#else
+    long block = PyLong_AsLong(object); /* as that Python's own sockets take it */
+#endif
+    if (block == -1 && PyErr_Occurred())
         return NULL;
     return socket_apply_timeout(socket, block ? TIMEOUT_NONE : 0);
 }
