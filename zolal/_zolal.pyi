@@ -53,6 +53,9 @@ class Server:
         """Take connections from a listening socket, through a descriptor of our own: the caller
         keeps and closes `fileno`, which is made non-blocking. Returns its address."""
 
+    application: Callable[[dict[str, Any], Any], Iterable[bytes]]
+    """What run() calls for a request. Setting it does nothing unless run() runs."""
+
     def _follow(self, number: int) -> None:
         """The life of an application thread: what each that the server starts calls. One that
         overrides it can do something before and after."""

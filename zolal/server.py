@@ -255,18 +255,36 @@ class Server:
             self._failure = error
             self._ended.set()
 
-    def shutdown(self, timeout: float | None = None) -> bool:
-        """Ask it to end: what is in the kernel's queue is answered, running requests get
-        limits["graceful_ms"]. From any thread, a signal handler or the application; waits, at most
-        `timeout` seconds, but where its own end would wait for that. Returns whether it has ended.
-        Raises what has ended a server that was started by start()."""
+    @property
+    def application(self) -> Application:
+        """It may be exchanged while the server serves: for requests that begin after."""
+        return self._app
+
+    @application.setter
+    def application(self, application: Application) -> None:
+        if not callable(application):
+            raise TypeError(f"the application is not callable: {application!r}")
+        self._app = application
+        core = self._core
+        if core is not None:
+            core.application = application
+
+    def stop(self) -> None:
+        """Ask it to end, and do not wait: shutdown()."""
         core = self._core
         if core is not None:
             try:
                 core.stop()
             except RuntimeError:
                 pass  # it has just ended and is closed
-        if self._is_own_thread(core):
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Ask it to end: what is in the kernel's queue is answered, running requests get
+        limits["graceful_ms"]. From any thread, a signal handler or the application; waits, at most
+        `timeout` seconds, but where its own end would wait for that. Returns whether it has ended.
+        Raises what has ended a server that was started by start()."""
+        self.stop()
+        if self.is_own_thread():
             return False
         if not self._ended.wait(timeout):
             return False
@@ -279,8 +297,9 @@ class Server:
             raise failure
         return True
 
-    def _is_own_thread(self, core: _Core | None) -> bool:
-        """Does this thread serve, or run the application for it?"""
+    def is_own_thread(self) -> bool:
+        """Does the calling thread serve, or run the application for it?"""
+        core = self._core
         if core is None:
             return False
         return self._serving == threading.get_ident() or getattr(_here, "core", None) is core

@@ -546,6 +546,28 @@ static PyMethodDef server_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *server_get_application(struct server *server, void *unused)
+{
+    return Py_NewRef(server->application ? server->application : Py_None);
+}
+
+static int server_set_application(struct server *server, PyObject *application, void *unused)
+{
+    if (!application || !PyCallable_Check(application)) {
+        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
+        return -1;
+    }
+    if (server->is_running)
+        Py_XSETREF(server->application, Py_NewRef(application));
+    return 0;
+}
+
+static PyGetSetDef server_attributes[] = {
+    {"application", (getter)server_get_application, (setter)server_set_application,
+     "What run() calls for a request; may be set while it runs.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot server_slots[] = {
     {Py_tp_doc,
      "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
@@ -557,6 +579,7 @@ static PyType_Slot server_slots[] = {
     {Py_tp_traverse, server_traverse},
     {Py_tp_clear, server_clear},
     {Py_tp_methods, server_methods},
+    {Py_tp_getset, server_attributes},
     {0, NULL},
 };
 

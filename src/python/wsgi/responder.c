@@ -245,11 +245,13 @@ static void responder_on_request(void *context, struct exchange *exchange)
     struct responder *before = responder_here;
     responder_here = responder;
     PyObject *arguments[] = {environ, (PyObject *)responder};
+    PyObject *application = Py_NewRef(server->application); /* another one may take its place */
     if (server->python_calls)
-        calls_enter(server->state, TRACE_PYTHON_APPLICATION, server->application);
-    responder->result = PyObject_Vectorcall(server->application, arguments, 2, NULL);
+        calls_enter(server->state, TRACE_PYTHON_APPLICATION, application);
+    responder->result = PyObject_Vectorcall(application, arguments, 2, NULL);
     if (server->python_calls)
         trace_python_leave(TRACE_PYTHON_APPLICATION, responder->result == NULL);
+    Py_DECREF(application);
     if (responder->result)
         responder_begin(responder);
     else
