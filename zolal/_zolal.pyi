@@ -88,6 +88,9 @@ def trace_enter(text: str, line: int = 0, /) -> None:
 def trace_leave(failed: bool = False, /) -> None:
     """Record that it is over, whether an exception left it."""
 
+def recording_path() -> str | None:
+    """Of this process's recording, "" when it lies in anonymous memory; None: there is none."""
+
 class Event(NamedTuple):
     kind: str
     """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"."""

@@ -17,6 +17,7 @@ from zolal.xray import calls
 @pytest.fixture
 def events():
     """A function: the calls since it was last called, as (op, fd, result)."""
+    _zolal.recording_stop()  # one that a server of another test has started
     path = _zolal.recording_start(4 << 20)
     reader = _zolal.Reader(path)
 
