@@ -1,5 +1,6 @@
-"""The C path of the drop-ins: a server of the chain of classes (zolal.simple_server and
-zolal.basehttp) whose methods are as they are is served by zolal.Server, on its own listening socket.
+"""The C path of the drop-ins: a server of the chain of classes (zolal.simple_server,
+zolal.basehttp) whose methods are as they are is served by zolal.Server, on its own listening
+socket.
 
 Where one is overridden, in a subclass, in an instance or by a patch, the classes serve themselves,
 and the method is called. Some methods the C path calls itself, so that they may be overridden and
