@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import socketserver as standard
+import sys
+import time
 import types
 from typing import TYPE_CHECKING, Any
 
 from zolal import socket
-from zolal.server import Server
+from zolal.server import Answered, Server
 from zolal.simple_server import WSGIRequestHandler, software_version
 from zolal.socketserver import Loop, ThreadingMixIn
 
@@ -102,6 +104,9 @@ ORIGINALS = {
     "zolal.socketserver",
 }
 """Modules whose classes, as they define them, do what the C path does."""
+
+PLAIN_LOG = {"http.server", "zolal.http_server"}
+"""Those of them whose log lines are the standard ones."""
 
 OF_A_REQUEST = (
     "REQUEST_METHOD",
@@ -197,8 +202,14 @@ def make_server(server: Any) -> Server:
         environ=_environ(server, handler_class),
         server_name=software_version,
         around_thread=getattr(server, "around_thread", None),
-        on_answer=_Log(server, handler_class),
+        on_answer=_log(server, handler_class),
     )
+
+
+def _log(server: Any, handler_class: Any) -> Answered:
+    if _logs_plainly(handler_class):
+        return _PlainLog(_shell(server, WSGIRequestHandler, ("", 0), ""))
+    return _Log(server, handler_class)
 
 
 def _application(server: Any) -> Any:
@@ -219,7 +230,7 @@ def _application(server: Any) -> Any:
 def _environ(server: Any, handler_class: Any) -> dict[str, Any]:
     """What is the same in every environ. The process's own variables, as the standard servers have
     them, but none that looks like a part of the request: whoever sets HTTP_PROXY does not mean a
-    header."""
+    header. (There is no CONTENT_TYPE where the client has sent none: RFC 3875 4.1.3.)"""
     own = {
         name: value
         for name, value in os.environ.items()
@@ -227,7 +238,6 @@ def _environ(server: Any, handler_class: Any) -> dict[str, Any]:
     }
     return {
         **own,
-        "CONTENT_TYPE": "text/plain",
         **server.base_environ,
         "SERVER_SOFTWARE": handler_class.server_version,
     }
@@ -247,6 +257,44 @@ def _shell(server: Any, handler_class: Any, client_address: tuple[str, int], lin
     handler.request_version = words[2] if len(words) > 2 else "HTTP/0.9"
     handler.close_connection = False
     return handler
+
+
+def _logs_plainly(handler_class: type) -> bool:
+    """Are its log lines the standard ones?"""
+    for name in (*HANDLER_LOG, "log_date_time_string"):
+        owner = next(cls for cls in handler_class.__mro__ if name in vars(cls))
+        if not is_as_it_is(handler_class, name) or owner.__module__ not in PLAIN_LOG:
+            return False
+    return True
+
+
+class _PlainLog:
+    """on_answer: the standard log lines, as _Log would write them, at a third of its cost."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        self._second = 0
+        self._date = ""
+        self._escapes = str.maketrans(handler._control_char_table)
+
+    def _line(self, host: str, text: str) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, self._handler.log_date_time_string()
+        if not text.isascii() or not text.isprintable() or "\\" in text:
+            text = text.translate(self._escapes)
+        return f"{host} - - [{self._date}] {text}\n"
+
+    def __call__(
+        self, host: str, port: int, line: str, status: int, size: int, refused: str | None
+    ) -> None:
+        if status == CLIENT_HAS_LEFT:
+            return
+        said: int | str = size
+        if refused is not None and status != 500:
+            sys.stderr.write(self._line(host, f"code {status}, message {refused}"))
+            said = "-"
+        sys.stderr.write(self._line(host, f'"{line}" {status} {said}'))
 
 
 class _Log:
