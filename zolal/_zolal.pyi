@@ -138,7 +138,7 @@ class Socket:
         family: int = -1,
         type: int = -1,
         proto: int = -1,
-        fileno: int | _HasFileno | None = None,
+        fileno: int | None = None,
     ) -> None:
         """-1: AF_INET, SOCK_STREAM, 0; with `fileno`: what the kernel says. socket(2)."""
 
