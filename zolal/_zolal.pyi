@@ -1,7 +1,12 @@
 """The extension module: what the C core offers to the Python package. Not a public interface."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, overload
+
+from typing_extensions import Buffer
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 version: str
 
@@ -52,8 +57,9 @@ class Server:
         """Close listeners and connections; run() does so by itself at its end."""
 
 def recording_start(size: int = 0) -> str:
-    """Start this process's recording (`size` bytes, 0: 1 MiB) and record the calling thread.
-    Returns its path, "" when it lies in anonymous memory. RuntimeError if there is one."""
+    """Start this process's recording (`size` bytes, 0: 1 MiB) and record the calling thread; others
+    join when they first use a Socket or poll(). Returns its path, "" when it lies in anonymous
+    memory. RuntimeError if there is one."""
 
 def recording_stop(remove: bool = True) -> None:
     """End it. `remove`: delete the file. Nothing happens when there is none."""
@@ -89,3 +95,111 @@ class Reader:
         """What is new, oldest first; [] when there is nothing now."""
 
     def close(self) -> None: ...
+
+class Socket:
+    """A socket of the core: what zolal.socket.socket is made of, with the names, arguments,
+    exceptions and time-outs of CPython's `_socket.socket`. Every kernel call is recorded.
+
+    An address is (host, port) for AF_INET, (host, port[, flowinfo[, scope]]) for AF_INET6, a str
+    or bytes for AF_UNIX (abstract with a leading NUL). OSError, in the subclass of the errno, for
+    what the kernel refuses; TimeoutError when the time-out is over; socket.gaierror for a host's
+    name that is not found; OverflowError for a port beyond 0 to 65535.
+    """
+
+    def __init__(
+        self,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: int | _HasFileno | None = None,
+    ) -> None:
+        """-1: AF_INET, SOCK_STREAM, 0; with `fileno`: what the kernel says. socket(2)."""
+
+    @property
+    def family(self) -> int: ...
+    @property
+    def type(self) -> int:
+        """Without SOCK_NONBLOCK and SOCK_CLOEXEC."""
+
+    @property
+    def proto(self) -> int: ...
+    @property
+    def timeout(self) -> float | None:
+        """Seconds; None: calls wait for ever."""
+
+    def _accept(self, accepted: Socket, /) -> Any:
+        """Open `accepted`, which was made by __new__ alone, with a connection; its peer's address.
+        accept4(2)."""
+
+    def bind(self, address: Any, /) -> None: ...
+    def close(self) -> None: ...
+    def connect(self, address: Any, /) -> None: ...
+    def connect_ex(self, address: Any, /) -> int:
+        """0, or the errno: EAGAIN when the time-out is over."""
+
+    def detach(self) -> int: ...
+    def fileno(self) -> int:
+        """-1 when closed."""
+
+    def getpeername(self) -> Any: ...
+    def getsockname(self) -> Any: ...
+    @overload
+    def getsockopt(self, level: int, option: int, /) -> int: ...
+    @overload
+    def getsockopt(self, level: int, option: int, buflen: int, /) -> bytes: ...
+    @overload
+    def setsockopt(self, level: int, option: int, value: int | Buffer, /) -> None: ...
+    @overload
+    def setsockopt(self, level: int, option: int, value: None, optlen: int, /) -> None: ...
+    def listen(self, backlog: int = 128, /) -> None: ...
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes: ...
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int: ...
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]: ...
+    def recvfrom_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]: ...
+    def send(self, data: Buffer, flags: int = 0, /) -> int: ...
+    def sendall(self, data: Buffer, flags: int = 0, /) -> None: ...
+    @overload
+    def sendto(self, data: Buffer, address: Any, /) -> int: ...
+    @overload
+    def sendto(self, data: Buffer, flags: int, address: Any, /) -> int: ...
+    def sendmsg(
+        self,
+        buffers: Iterable[Buffer],
+        ancdata: Iterable[tuple[int, int, Buffer]] = ...,
+        flags: int = 0,
+        address: Any = None,
+        /,
+    ) -> int: ...
+    def _sendfile(self, in_fd: int, offset: int, count: int, /) -> int:
+        """How many bytes of the file went, 0 at its end. sendfile(2)."""
+
+    def setblocking(self, flag: bool, /) -> None: ...
+    def getblocking(self) -> bool: ...
+    def settimeout(self, timeout: float | None, /) -> None: ...
+    def gettimeout(self) -> float | None: ...
+    def shutdown(self, how: int, /) -> None: ...
+
+def poll(
+    fds: list[tuple[int | _HasFileno, int]], timeout_ms: int | None, /
+) -> list[tuple[int, int]]:
+    """Wait, without the GIL, until one of [(fd, events), ...] is ready: [(fd, revents), ...] of
+    those that are, [] when the time is over. `timeout_ms`: None or below 0: for ever. A signal's
+    handler runs meanwhile, and what it raises is raised; then the wait goes on. poll(2)."""
+
+def socketpair(family: int = ..., type: int = ..., proto: int = 0, /) -> tuple[int, int]:
+    """Two connected descriptors, close-on-exec. socketpair(2)."""
+
+def dup_socket(fd: int, /) -> int:
+    """Another descriptor of it, close-on-exec. fcntl(2), F_DUPFD_CLOEXEC."""
+
+def close_socket(fd: int, /) -> None:
+    """close(2)."""
+
+def get_inheritable(fd: int, /) -> bool: ...
+def set_inheritable(fd: int, inheritable: bool, /) -> None:
+    """fcntl(2), FD_CLOEXEC."""
+
+def getdefaulttimeout() -> float | None:
+    """Seconds that new sockets of zolal wait; None: for ever."""
+
+def setdefaulttimeout(timeout: float | None, /) -> None: ...

@@ -7,6 +7,7 @@
 #include "python/recording.h"
 #include "python/server_type.h"
 #include "python/signal_pipe.h"
+#include "python/socket/socket_type.h"
 #include "python/wsgi/file_wrapper.h"
 #include "python/wsgi/input.h"
 #include "python/wsgi/responder.h"
@@ -130,6 +131,8 @@ static int module_exec(PyObject *module)
     if (file_wrapper_type_add(module) < 0 || input_type_add(module) < 0 ||
         responder_type_add(module) < 0 || server_type_add(module) < 0)
         return -1;
+    if (socket_type_add(module) < 0 || socket_functions_add(module) < 0)
+        return -1;
     return reader_type_add(module);
 }
 
@@ -143,6 +146,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->file_wrapper_type);
     Py_VISIT(state->reader_type);
     Py_VISIT(state->event_type);
+    Py_VISIT(state->socket_type);
     Py_VISIT(state->file_io);
     Py_VISIT(state->buffered_reader);
     Py_VISIT(state->buffered_random);
@@ -162,6 +166,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->file_wrapper_type);
     Py_CLEAR(state->reader_type);
     Py_CLEAR(state->event_type);
+    Py_CLEAR(state->socket_type);
     Py_CLEAR(state->file_io);
     Py_CLEAR(state->buffered_reader);
     Py_CLEAR(state->buffered_random);

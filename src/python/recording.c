@@ -21,7 +21,7 @@ static PyObject *recording_start(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_OSError, err.text);
         return NULL;
     }
-    if (recorder_attach(state->recording) < 0) {
+    if (recorder_attach_until_end(state->recording) < 0) {
         recording_close(state->recording, true);
         state->recording = NULL;
         return PyErr_NoMemory();

@@ -2,10 +2,22 @@
 #ifndef ZOLAL_PYTHON_RECORDING_H
 #define ZOLAL_PYTHON_RECORDING_H
 
+#include <stdbool.h>
+
 #include "python/state.h"
+#include "trace/recorder.h"
 
 /* Add recording_start and recording_stop to the module. Returns 0, or -1 with an exception set. */
 int recording_add(PyObject *module);
+
+/* Have the calling thread's kernel calls recorded, if there is a recording: for the first line of
+ * whatever Python calls on a thread that is not ours. It is detached at the thread's end. Costs a
+ * load or two. */
+static inline void recording_join(struct module_state *state)
+{
+    if (state->recording && !recorder_is_of(state->recording))
+        recorder_attach_until_end(state->recording);
+}
 
 /* In a forked child: forget what its parent records. */
 void recording_after_fork(struct module_state *state);

@@ -69,11 +69,13 @@ struct module_state {
     PyTypeObject *file_wrapper_type;
     PyTypeObject *reader_type;
     PyTypeObject *event_type;
+    PyTypeObject *socket_type;
     PyTypeObject *file_io; /* io.FileIO and the others: what open(..., "rb") gives */
     PyTypeObject *buffered_reader;
     PyTypeObject *buffered_random;
     struct recording *recording;
     PyObject *set_wakeup_fd;     /* signal's */
+    int64_t default_timeout_ns;  /* of new sockets; -1: none */
     struct signal_pipe *signals; /* of the server that the main thread runs; NULL: none */
 };
 

@@ -166,6 +166,27 @@ void address_host(const struct address *addr, char text[ADDRESS_TEXT_SIZE])
     getnameinfo(&addr->sa, addr->len, text, ADDRESS_TEXT_SIZE, NULL, 0, NI_NUMERICHOST);
 }
 
+bool address_set_host(struct address *addr, int family, const char *host)
+{
+    struct in_addr in = {INADDR_ANY};
+    struct in6_addr in6 = in6addr_any;
+    if (*host && inet_pton(family, host, family == AF_INET ? (void *)&in : (void *)&in6) != 1)
+        return false;
+    if (family == AF_INET)
+        address_set_v4(addr, ntohl(in.s_addr), 0);
+    else
+        address_set_v6(addr, &in6, 0);
+    return true;
+}
+
+void address_host_plain(const struct address *addr, char text[INET6_ADDRSTRLEN])
+{
+    bool v4 = addr->sa.sa_family == AF_INET;
+    const void *host = v4 ? (const void *)&addr->in.sin_addr : (const void *)&addr->in6.sin6_addr;
+    text[0] = '\0';
+    inet_ntop(addr->sa.sa_family, host, text, INET6_ADDRSTRLEN);
+}
+
 void address_print(const struct address *addr, char text[ADDRESS_TEXT_SIZE])
 {
     char host[ADDRESS_TEXT_SIZE];

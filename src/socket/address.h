@@ -2,6 +2,7 @@
 #ifndef ZOLAL_SOCKET_ADDRESS_H
 #define ZOLAL_SOCKET_ADDRESS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -14,6 +15,8 @@ struct address {
     union {
         struct sockaddr sa;
         struct sockaddr_storage storage;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
         struct sockaddr_un un;
     };
     socklen_t len;
@@ -37,6 +40,13 @@ void address_print(const struct address *addr, char text[ADDRESS_TEXT_SIZE]);
 
 /* Only the host, without brackets or port ("127.0.0.1", "::1"; "" for UNIX): REMOTE_ADDR. */
 void address_host(const struct address *addr, char text[ADDRESS_TEXT_SIZE]);
+
+/* Read a numeric host of `family` (AF_INET or AF_INET6; no zone) into `addr`, port 0: inet_pton(3).
+ * "" is the wildcard. False: it is a name, or nothing that the family knows. */
+bool address_set_host(struct address *addr, int family, const char *host);
+
+/* The numeric host of an IP address, without a zone: inet_ntop(3). */
+void address_host_plain(const struct address *addr, char text[INET6_ADDRSTRLEN]);
 
 /* The port, 0 for UNIX. */
 uint16_t address_port(const struct address *addr);

@@ -1,13 +1,16 @@
 #include "socket/kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "trace/recorder.h"
 
-#define SENDMSG_LENGTHS_RECORDED 6
+#define LENGTHS_RECORDED 6
+#define POLLED_RECORDED  5
 
 int kernel_socket(int family, int type, int protocol)
 {
@@ -16,6 +19,17 @@ int kernel_socket(int family, int type, int protocol)
     int result = fd < 0 ? -errno : fd;
     int32_t args[3] = {family, type, protocol};
     trace_call_args(TRACE_SOCKET, -1, 0, result, t0, args, sizeof(args));
+    return result;
+}
+
+int kernel_socketpair(int family, int type, int protocol, int fds[2])
+{
+    uint64_t t0 = trace_start();
+    int result = socketpair(family, type, protocol, fds) < 0 ? -errno : 0;
+    int32_t args[5] = {family, type, protocol, -1, -1};
+    if (result == 0)
+        memcpy(&args[3], fds, 2 * sizeof(int32_t));
+    trace_call_args(TRACE_SOCKETPAIR, -1, 0, result, t0, args, sizeof(args));
     return result;
 }
 
@@ -112,19 +126,61 @@ ssize_t kernel_send(int fd, const void *data, size_t len, int flags)
     return result;
 }
 
+ssize_t kernel_recvfrom(int fd, void *data, size_t len, int flags, struct sockaddr *addr,
+                        socklen_t *addr_len)
+{
+    uint64_t t0 = trace_start();
+    ssize_t n = recvfrom(fd, data, len, flags, addr, addr_len);
+    ssize_t result = n < 0 ? -errno : n;
+    trace_call_args(TRACE_RECVFROM, fd, len, result, t0, addr, peer_len(result, addr, addr_len));
+    return result;
+}
+
+ssize_t kernel_sendto(int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,
+                      socklen_t addr_len)
+{
+    uint64_t t0 = trace_start();
+    ssize_t n = sendto(fd, data, len, flags, addr, addr_len);
+    ssize_t result = n < 0 ? -errno : n;
+    trace_call_args(TRACE_SENDTO, fd, len, result, t0, addr, addr_len);
+    return result;
+}
+
+/* Record a call on a message with the lengths of its first parts. */
+static void trace_message(enum trace_operation op, int fd, const struct msghdr *message,
+                          int64_t result, uint64_t t0)
+{
+    uint64_t lengths[LENGTHS_RECORDED];
+    size_t count = message->msg_iovlen;
+    size_t recorded = count < LENGTHS_RECORDED ? count : LENGTHS_RECORDED;
+    if (!recorder_here)
+        return;
+    for (size_t i = 0; i < recorded; i++)
+        lengths[i] = message->msg_iov[i].iov_len;
+    trace_call_args(op, fd, count, result, t0, lengths, recorded * sizeof(uint64_t));
+}
+
+ssize_t kernel_sendmsg_message(int fd, const struct msghdr *message, int flags)
+{
+    uint64_t t0 = trace_start();
+    ssize_t n = sendmsg(fd, message, flags);
+    ssize_t result = n < 0 ? -errno : n;
+    trace_message(TRACE_SENDMSG, fd, message, result, t0);
+    return result;
+}
+
 ssize_t kernel_sendmsg(int fd, const struct iovec *parts, size_t count, int flags)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = count};
+    return kernel_sendmsg_message(fd, &message, flags);
+}
+
+ssize_t kernel_recvmsg(int fd, struct msghdr *message, int flags)
+{
     uint64_t t0 = trace_start();
-    ssize_t n = sendmsg(fd, &message, flags);
+    ssize_t n = recvmsg(fd, message, flags);
     ssize_t result = n < 0 ? -errno : n;
-    if (!recorder_here)
-        return result;
-    uint64_t lengths[SENDMSG_LENGTHS_RECORDED];
-    size_t recorded = count < SENDMSG_LENGTHS_RECORDED ? count : SENDMSG_LENGTHS_RECORDED;
-    for (size_t i = 0; i < recorded; i++)
-        lengths[i] = parts[i].iov_len;
-    trace_call_args(TRACE_SENDMSG, fd, count, result, t0, lengths, recorded * sizeof(uint64_t));
+    trace_message(TRACE_RECVMSG, fd, message, result, t0);
     return result;
 }
 
@@ -185,5 +241,57 @@ int kernel_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
     uint64_t t0 = trace_start();
     int result = getsockname(fd, addr, len) < 0 ? -errno : 0;
     trace_call_args(TRACE_GETSOCKNAME, fd, 0, result, t0, addr, peer_len(result, addr, len));
+    return result;
+}
+
+int kernel_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+    uint64_t t0 = trace_start();
+    int result = getpeername(fd, addr, len) < 0 ? -errno : 0;
+    trace_call_args(TRACE_GETPEERNAME, fd, 0, result, t0, addr, peer_len(result, addr, len));
+    return result;
+}
+
+/* The timeout and the first descriptors, as trace/event.h lays them out. */
+static void trace_poll(const struct pollfd *fds, size_t count, int timeout_ms, int64_t result,
+                       uint64_t t0)
+{
+    char args[sizeof(int32_t) + POLLED_RECORDED * sizeof(struct pollfd)];
+    size_t recorded = count < POLLED_RECORDED ? count : POLLED_RECORDED;
+    int32_t timeout = timeout_ms;
+    if (!recorder_here)
+        return;
+    memcpy(args, &timeout, sizeof(timeout));
+    if (recorded > 0)
+        memcpy(args + sizeof(timeout), fds, recorded * sizeof(*fds));
+    trace_call_args(TRACE_POLL, count == 1 ? fds->fd : -1, count, result, t0, args,
+                    sizeof(timeout) + recorded * sizeof(*fds));
+}
+
+int kernel_poll(struct pollfd *fds, size_t count, int timeout_ms)
+{
+    uint64_t t0 = trace_start();
+    int ready = poll(fds, count, timeout_ms);
+    int result = ready < 0 ? -errno : ready;
+    trace_poll(fds, count, timeout_ms, result, t0);
+    return result;
+}
+
+int kernel_fcntl(int fd, int command, int value)
+{
+    int32_t argument = value;
+    uint64_t t0 = trace_start();
+    int done = fcntl(fd, command, value);
+    int result = done < 0 ? -errno : done;
+    trace_call_args(TRACE_FCNTL, fd, (uint64_t)command, result, t0, &argument, sizeof(argument));
+    return result;
+}
+
+int kernel_set_nonblocking(int fd, int on)
+{
+    int32_t value = on != 0;
+    uint64_t t0 = trace_start();
+    int result = ioctl(fd, FIONBIO, &value) < 0 ? -errno : 0;
+    trace_call_args(TRACE_IOCTL, fd, FIONBIO, result, t0, &value, sizeof(value));
     return result;
 }

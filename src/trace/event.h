@@ -38,7 +38,12 @@
     X(EPOLL_CREATE1, "epoll_create1") \
     X(EPOLL_CTL, "epoll_ctl")         \
     X(EPOLL_WAIT, "epoll_wait")       \
-    X(EVENTFD2, "eventfd2")
+    X(EVENTFD2, "eventfd2")           \
+    X(GETPEERNAME, "getpeername")     \
+    X(SOCKETPAIR, "socketpair")       \
+    X(RECVMSG, "recvmsg")             \
+    X(FCNTL, "fcntl")                 \
+    X(IOCTL, "ioctl")
 
 enum trace_operation {
 #define X(name, text) TRACE_##name,
@@ -97,10 +102,13 @@ struct trace_event {
 
 #define TRACE_MORE 1
 
-/* Up to 48 more bytes. Calls write: accept4, bind, connect: struct sockaddr, cut; setsockopt and
- * getsockopt: int32 level, option, value; sendmsg: uint64 length of each part; epoll_ctl: int32
+/* Up to 48 more bytes. Calls write: accept, accept4, bind, connect, getsockname, getpeername, and
+ * recvfrom and sendto where they have one: struct sockaddr, cut; setsockopt and getsockopt: int32
+ * level, option, value; sendmsg and recvmsg: uint64 length of each part; epoll_ctl: int32
  * operation, fd, uint32 events; epoll_wait: pairs of int32 fd, uint32 events, the first six;
- * socket: int32 family, type, protocol; sendfile: uint64 count, uint64 offset, int32 in_fd. */
+ * socket: int32 family, type, protocol; socketpair: the same and both int32 fd; sendfile: uint64
+ * count, uint64 offset, int32 in_fd; poll: int32 timeout in ms, then int32 fd, int16 events, int16
+ * revents of each, the first five; fcntl, ioctl: int32 value. */
 struct trace_args {
     uint64_t seq;
     unsigned char data[48];

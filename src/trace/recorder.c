@@ -1,6 +1,7 @@
 #include "trace/recorder.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,34 @@
 
 _Thread_local struct recorder *recorder_here __attribute__((tls_model("initial-exec")));
 
+/* POSIX has a thread's end told through a key of the process: made once, never changed. The value
+ * is only there to be not NULL. */
+static pthread_once_t end_once = PTHREAD_ONCE_INIT;
+static pthread_key_t end_key;
+static int end_key_failed;
+
+static void recorder_at_end(void *unused)
+{
+    (void)unused;
+    recorder_detach();
+}
+
+static void recorder_make_end_key(void)
+{
+    end_key_failed = pthread_key_create(&end_key, recorder_at_end);
+}
+
+int recorder_attach_until_end(struct recording *recording)
+{
+    if (recorder_is_of(recording))
+        return 0;
+    pthread_once(&end_once, recorder_make_end_key);
+    if (end_key_failed || pthread_setspecific(end_key, &end_key))
+        return -EAGAIN;
+    recorder_detach();
+    return recorder_attach(recording);
+}
+
 int recorder_attach(struct recording *recording)
 {
     if (recorder_here)
@@ -23,6 +52,7 @@ int recorder_attach(struct recording *recording)
     recorder->recording = recording;
     recorder->thread = (uint32_t)gettid();
     recorder->last = clock_ticks();
+    recording_use(recording);
     recorder_here = recorder;
     return 0;
 }
@@ -34,6 +64,7 @@ void recorder_detach(void)
         return;
     recorder_here = NULL;
     recording_give_chunk(recorder);
+    recording_leave(recorder->recording);
     memory_free(recorder);
 }
 

@@ -36,9 +36,14 @@ struct recorder {
 /* This thread's recorder, or NULL. initial-exec: one load, also in a shared object. */
 extern _Thread_local struct recorder *recorder_here __attribute__((tls_model("initial-exec")));
 
-/* Attach the calling thread to `recording`, which must outlive the recorder. Returns 0 or -ENOMEM;
- * -EBUSY if the thread has one already. */
+/* Attach the calling thread to `recording`, which must be open. Returns 0 or -ENOMEM; -EBUSY if the
+ * thread has one already. */
 int recorder_attach(struct recording *recording);
+
+/* The same for a thread that is not ours, until it ends by itself: its end detaches it
+ * (pthread_key_create(3)). One that is attached to another recording changes over; nothing happens
+ * when it is attached to this one. Returns 0, -ENOMEM or -EAGAIN (no key could be had). */
+int recorder_attach_until_end(struct recording *recording);
 
 /* Give the thread's chunk back and detach; nothing happens when there is none. */
 void recorder_detach(void);
@@ -46,6 +51,12 @@ void recorder_detach(void);
 /* In a forked child, in the thread that forked: drop the recorder without touching the recording.
  */
 void recorder_forget(void);
+
+/* Is the thread attached to this one? */
+static inline bool recorder_is_of(const struct recording *recording)
+{
+    return recorder_here && recorder_here->recording == recording;
+}
 
 /* Now, in ticks; 0 without a recorder. */
 static inline uint64_t trace_start(void)

@@ -102,6 +102,7 @@ int recording_create(struct recording **out, size_t size, struct error *err)
     if (!recording)
         return error_set(err, ENOMEM, "make", "a recording");
     recording->size = size;
+    atomic_init(&recording->users, 1);
     if (recording_get_memory(recording, err) < 0) {
         memory_free(recording);
         return error_set(err, ENOMEM, "make", "a recording");
@@ -122,13 +123,27 @@ void recording_forget(struct recording *recording)
     memory_free(recording);
 }
 
+void recording_use(struct recording *recording)
+{
+    /* Relaxed: who hands the recording over to a thread orders that. */
+    atomic_fetch_add_explicit(&recording->users, 1, memory_order_relaxed);
+}
+
+void recording_leave(struct recording *recording)
+{
+    /* Acquire and release: whatever a user wrote comes before the last one unmaps; its partner is
+     * itself. */
+    if (atomic_fetch_sub_explicit(&recording->users, 1, memory_order_acq_rel) == 1)
+        recording_forget(recording);
+}
+
 void recording_close(struct recording *recording, bool remove)
 {
     /* Release: the last events are seen before the end; partner: reader_next. */
     atomic_store_explicit(&recording->header->state, RECORDING_ENDED, memory_order_release);
     if (remove && recording->path[0] != '\0')
         unlink(recording->path);
-    recording_forget(recording);
+    recording_leave(recording);
 }
 
 static struct recording_chunk *recording_chunk_at(const struct recording *recording, uint64_t i)

@@ -70,8 +70,8 @@ int recording_create(struct recording **recording, size_t size, struct error *er
 /* The file's path, "" for anonymous memory. Valid while the recording is. */
 const char *recording_path(const struct recording *recording);
 
-/* Mark as ended, unmap, free. No recorder may be attached any more. `remove`: unlink the file too.
- */
+/* Mark as ended, give up. `remove`: unlink the file too. What threads that are still attached
+ * write from now on is read by nobody; the memory goes when the last of them has detached. */
 void recording_close(struct recording *recording, bool remove);
 
 /* In a forked child: unmap without marking it as ended; the file stays the parent's. */

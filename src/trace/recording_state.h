@@ -13,7 +13,8 @@
 struct recording {
     struct recording_header *header; /* the mapping's first bytes */
     size_t size;
-    char path[256]; /* "" for anonymous memory */
+    _Atomic unsigned users; /* the owner and each recorder: the last one unmaps */
+    char path[256];         /* "" for anonymous memory */
 };
 
 static_assert(sizeof(struct recording_chunk) == sizeof(struct trace_event),
@@ -23,6 +24,10 @@ static_assert(sizeof(struct recording_header) <= RECORDING_HEADER_SIZE, "the hea
 /* Give the recorder's chunk back and take the next that no thread holds. False: all are held; the
  * slot that was wanted is counted as dropped. */
 bool recording_take_chunk(struct recorder *recorder);
+
+/* A recorder comes, or a user goes. */
+void recording_use(struct recording *recording);
+void recording_leave(struct recording *recording);
 
 /* Give the recorder's chunk back, if it has one. */
 void recording_give_chunk(struct recorder *recorder);
