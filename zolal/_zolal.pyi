@@ -26,9 +26,13 @@ class Server:
         on_message: Callable[[str], object] | None = None,
         header_map: str = "drop",
         threads: int = 1,
+        on_answer: Callable[[str, int, str, int, int, str | None], object] | None = None,
+        server: str | None = None,
     ) -> None:
         """`python_calls`: record the calls between server and application with file and line.
-        `on_message`: a line for the operator. ValueError names a limit that does not exist."""
+        `on_message`: a line for the operator. ValueError names a limit that does not exist.
+        `on_answer(host, port, request_line, status, bytes, refused)`: an answer is over; `refused`
+        is why the server itself gave it. `server`: the Server field; None: zolal."""
 
     def listen(
         self,
@@ -39,9 +43,22 @@ class Server:
         reuse_port: bool = False,
         defer_accept: int = 1,
         unix_mode: int = 0,
+        environ: dict[str, Any] = ...,
     ) -> str:
         """Listen on "host:port", ":port", "[::]:port" or "unix:path". Returns the address as it
-        came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror."""
+        came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror.
+        `environ`: what else every environ has, in the place of what it would have."""
+
+    def adopt(self, fileno: int, *, environ: dict[str, Any] = ...) -> str:
+        """Take connections from a listening socket, through a descriptor of our own: the caller
+        keeps and closes `fileno`, which is made non-blocking. Returns its address."""
+
+    application: Callable[[dict[str, Any], Any], Iterable[bytes]]
+    """What run() calls for a request. Setting it does nothing unless run() runs."""
+
+    def _follow(self, number: int) -> None:
+        """The life of an application thread: what each that the server starts calls. One that
+        overrides it can do something before and after."""
 
     def run(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
         """Serve `application` in this thread until stop(), a signal (handle_signals), or an
@@ -64,12 +81,19 @@ def recording_start(size: int = 0) -> str:
 def recording_stop(remove: bool = True) -> None:
     """End it. `remove`: delete the file. Nothing happens when there is none."""
 
+def trace_enter(text: str, line: int = 0, /) -> None:
+    """Record that a call begins in this thread: "qualified name (file)" and a line, or any text.
+    Texts are remembered: not too many different ones. Nothing happens without a recording."""
+
+def trace_leave(failed: bool = False, /) -> None:
+    """Record that it is over, whether an exception left it."""
+
 class Event(NamedTuple):
     kind: str
     """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"."""
     op: str
     """Of a call its name, "recvfrom"; of python_*: "application", "next", "close", "read", "write",
-    "start_response"; else ""."""
+    "start_response", "call"; else ""."""
     thread: int  # gettid(2)
     connection: int  # 0: none
     request: int  # 0: none
@@ -170,6 +194,12 @@ class Socket:
         address: Any = None,
         /,
     ) -> int: ...
+    def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]: ...
+    def recvmsg_into(
+        self, buffers: Iterable[Buffer], ancbufsize: int = 0, flags: int = 0, /
+    ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]: ...
     def _sendfile(self, in_fd: int, offset: int, count: int, /) -> int:
         """How many bytes of the file went, 0 at its end. sendfile(2)."""
 

@@ -32,7 +32,8 @@ def load(target: str) -> Callable[..., Any]:
         raise ApplicationError(
             f"{target} is not a WSGI application: it is not callable, but of type {kind}"
         )
-    return application
+    found: Callable[..., Any] = application
+    return found
 
 
 def _import(name: str) -> Any:

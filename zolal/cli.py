@@ -14,12 +14,14 @@ import signal
 import sys
 
 from zolal import _zolal
+from zolal.address import url_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
+
+    from zolal.xray.follow import Follower
 
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
@@ -219,30 +221,12 @@ def start_recording(xray: bool) -> str:
     return path
 
 
-def start_xray(path: str) -> subprocess.Popen[bytes]:
-    """Printing is another process's work, so that it costs the server nothing."""
-    import subprocess
-
+def start_xray(path: str) -> Follower:
     if not path:
         fail("--xray needs a recording in a file, and there is no room for one", EXIT_CANNOT_START)
-    # By its path: with -m a folder named zolal in the current one would come first.
-    printer = os.path.join(os.path.dirname(__file__), "xray", "__main__.py")
-    # By descriptor: a server that ends at once may have removed the file before the printer is up.
-    recording = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        command = [sys.executable, printer, "--follow", f"/dev/fd/{recording}"]
-        return subprocess.Popen(command, pass_fds=(recording,))
-    finally:
-        os.close(recording)
+    from zolal.xray.follow import Follower
 
-
-def address_to_open(bound: str) -> str:
-    """What a person gives a browser, for the address of a listener."""
-    if bound.startswith("unix:"):
-        return bound
-    host, _, port = bound.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "localhost"}.get(host, host)
-    return f"http://{host}:{port}"
+    return Follower(path)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -390,7 +374,7 @@ def serve(
         application = load(target)
         if xray:
             printer = start_xray(path)
-        addresses = " and ".join(address_to_open(address) for address in bound)
+        addresses = " and ".join(url_of(address) for address in bound)
         # run() lets them through when it has its handlers: one that comes before waits for that.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         say(f"{_zolal.version} serves {target} on {addresses} (pid {os.getpid()})")
@@ -402,4 +386,4 @@ def serve(
         _zolal.recording_stop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # run() may have failed before that
         if printer:
-            printer.wait()
+            printer.close()

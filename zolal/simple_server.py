@@ -84,6 +84,20 @@ class WSGIServer(HTTPServer):
 
     def set_app(self, application: Application | None) -> None:
         self.application = application
+        for loop in self._loops.running():
+            loop.set_app(application)
+
+    def serve_forever(self, poll_interval: float | None = 0.5) -> None:
+        """Serve requests until shutdown(): connections are kept, and where ThreadingMixIn is mixed
+        in, requests that block run beside each other in threads that live on. Where a method is
+        overridden that this would pass over, one request after the other by the methods
+        (zolal.native says which these are)."""
+        from zolal import native
+
+        if native.can_serve(self):
+            native.serve(self)
+        else:
+            super().serve_forever(poll_interval)
 
 
 class WSGIRequestHandler(BaseHTTPRequestHandler):

@@ -7,24 +7,27 @@ Constants, address and name look-ups (`getaddrinfo`, `inet_pton`, ...) are the s
 
 from __future__ import annotations
 
+import array
 import builtins
 import io
 import os
 import socket as _standard
 import sys
-from socket import *  # noqa: F403
+from collections.abc import Iterable
 from socket import (
-    _GLOBAL_DEFAULT_TIMEOUT,  # type: ignore[attr-defined]
     AF_INET,
     AF_INET6,
     AF_UNIX,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
+    SCM_RIGHTS,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SOCK_STREAM,
     SOL_SOCKET,
     AddressFamily,
+    AddressInfo,
+    MsgFlag,
     SocketKind,
     getaddrinfo,
 )
@@ -35,7 +38,13 @@ from zolal import _zolal
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
-__all__ = ["SocketIO"]
+    # The standard library's others: see the end of the module.
+    def __getattr__(name: str) -> Any: ...
+
+
+__all__ = ["SocketIO", "AddressFamily", "AddressInfo", "MsgFlag", "SocketKind"]
+__all__ += ["AF_INET", "AF_INET6", "AF_UNIX", "IPPROTO_IPV6", "IPV6_V6ONLY", "SCM_RIGHTS"]
+__all__ += ["SOCK_STREAM", "SOL_SOCKET", "SO_REUSEADDR", "SO_REUSEPORT", "getaddrinfo"]
 __all__ += _standard.__all__
 
 getdefaulttimeout = _zolal.getdefaulttimeout
@@ -43,6 +52,10 @@ setdefaulttimeout = _zolal.setdefaulttimeout
 SocketType = _zolal.Socket
 error = OSError
 
+_LOCALHOST, _LOCALHOST_V6 = "127.0.0.1", "::1"
+
+# http.client and others hand on the standard library's, so it has to be that one.
+_GLOBAL_DEFAULT_TIMEOUT: Any = _standard._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 _Address = Any  # a tuple, a path or bytes: as the family has it
 _Kind = TypeVar("_Kind", AddressFamily, SocketKind)
 
@@ -65,7 +78,7 @@ def _member(value: int, kind: builtins.type[_Kind]) -> _Kind | int:
         return value
 
 
-class _CannotSendfile(Exception):
+class _GiveupOnSendfile(Exception):
     """sendfile(2) is not for this file: read it and send."""
 
 
@@ -84,7 +97,7 @@ class socket(_zolal.Socket):
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
-        super().__init__(family, type, proto, fileno)
+        _zolal.Socket.__init__(self, family, type, proto, fileno)
         self._io_refs = 0
         self._closed = False
 
@@ -117,12 +130,12 @@ class socket(_zolal.Socket):
         raise TypeError(f"cannot pickle {self.__class__.__name__!r} object")
 
     @property
-    def family(self) -> AddressFamily | int:  # type: ignore[override]
+    def family(self) -> AddressFamily | int:
         """AF_INET, AF_INET6, AF_UNIX, ..."""
         return _member(super().family, AddressFamily)
 
     @property
-    def type(self) -> SocketKind | int:  # type: ignore[override]
+    def type(self) -> SocketKind | int:
         """SOCK_STREAM, SOCK_DGRAM, ...; without SOCK_NONBLOCK and SOCK_CLOEXEC."""
         return _member(super().type, SocketKind)
 
@@ -146,7 +159,7 @@ class socket(_zolal.Socket):
             self._real_close()
 
     def _real_close(self) -> None:
-        super().close()
+        _zolal.Socket.close(self)
 
     def _decref_socketios(self) -> None:
         if self._io_refs > 0:
@@ -181,7 +194,7 @@ class socket(_zolal.Socket):
     def makefile(
         self,
         mode: Literal["rwb", "rbw", "wrb", "wbr", "brw", "bwr"],
-        buffering: int | None = None,
+        buffering: Literal[-1, 1] | None = None,
         *,
         encoding: str | None = None,
         errors: str | None = None,
@@ -190,8 +203,8 @@ class socket(_zolal.Socket):
     @overload
     def makefile(
         self,
-        mode: Literal["rb", "br", "b"],
-        buffering: int | None = None,
+        mode: Literal["b", "rb", "br"],
+        buffering: Literal[-1, 1] | None = None,
         *,
         encoding: str | None = None,
         errors: str | None = None,
@@ -201,7 +214,7 @@ class socket(_zolal.Socket):
     def makefile(
         self,
         mode: Literal["wb", "bw"],
-        buffering: int | None = None,
+        buffering: Literal[-1, 1] | None = None,
         *,
         encoding: str | None = None,
         errors: str | None = None,
@@ -210,7 +223,17 @@ class socket(_zolal.Socket):
     @overload
     def makefile(
         self,
-        mode: str = "r",
+        mode: Literal["r", "w", "rw", "wr", ""] = "r",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> io.TextIOWrapper: ...
+    @overload
+    def makefile(
+        self,
+        mode: str,
         buffering: int | None = None,
         *,
         encoding: str | None = None,
@@ -262,7 +285,7 @@ class socket(_zolal.Socket):
         """
         try:
             return self._sendfile_use_sendfile(file, offset, count)
-        except _CannotSendfile:
+        except _GiveupOnSendfile:
             return self._sendfile_use_send(file, offset, count)
 
     def _check_sendfile_params(self, file: BinaryIO, offset: int, count: int | None) -> None:
@@ -287,7 +310,7 @@ class socket(_zolal.Socket):
             in_fd = file.fileno()
             size = os.fstat(in_fd).st_size
         except (AttributeError, OSError) as failure:  # io.UnsupportedOperation is an OSError
-            raise _CannotSendfile from failure
+            raise _GiveupOnSendfile from failure
         if not size:
             return 0
         self._check_sendfile_waits()
@@ -302,7 +325,7 @@ class socket(_zolal.Socket):
                     raise
                 except OSError as failure:
                     if sent == 0:
-                        raise _CannotSendfile from failure
+                        raise _GiveupOnSendfile from failure
                     raise
                 if n == 0:
                     break
@@ -347,31 +370,36 @@ class SocketIO(io.RawIOBase):
         self._writing = "w" in mode
         self._timeout_occurred = False
 
-    def readinto(self, buffer: Buffer) -> int | None:  # type: ignore[override]
+    def readinto(self, buffer: Buffer) -> int | None:
         """Wait as the socket does; None where a non-blocking one has nothing, 0 at the end."""
-        self._checkClosed()  # type: ignore[attr-defined]
-        self._checkReadable()  # type: ignore[attr-defined]
+        sock = self._sock
+        if sock is None or not self._reading:
+            raise self._refusal("readable")
         if self._timeout_occurred:
             # What was read before the time-out may be lost in a buffer above.
             raise OSError("cannot read from timed out object")
-        assert self._sock is not None
         try:
-            return self._sock.recv_into(buffer)
+            return sock.recv_into(buffer)
         except TimeoutError:
             self._timeout_occurred = True
             raise
         except BlockingIOError:
             return None
 
-    def write(self, data: Buffer) -> int | None:  # type: ignore[override]
+    def write(self, data: Buffer) -> int | None:
         """How many bytes went; None where a non-blocking socket takes none."""
-        self._checkClosed()  # type: ignore[attr-defined]
-        self._checkWritable()  # type: ignore[attr-defined]
-        assert self._sock is not None
+        sock = self._sock
+        if sock is None or not self._writing:
+            raise self._refusal("writable")
         try:
-            return self._sock.send(data)
+            return sock.send(data)
         except BlockingIOError:
             return None
+
+    def _refusal(self, what: str) -> ValueError:
+        if self.closed:
+            return ValueError("I/O operation on closed file.")
+        return io.UnsupportedOperation(f"File or stream is not {what}.")
 
     def _check_open(self) -> None:
         if self.closed:
@@ -390,8 +418,8 @@ class SocketIO(io.RawIOBase):
         return super().seekable()
 
     def fileno(self) -> int:
-        self._check_open()
-        assert self._sock is not None
+        if self._sock is None:
+            raise self._refusal("open")
         return self._sock.fileno()
 
     @property
@@ -425,6 +453,31 @@ def socketpair(
     family = AF_UNIX if family is None else family
     a, b = _zolal.socketpair(family, type, proto)
     return socket(family, type, proto, a), socket(family, type, proto, b)
+
+
+def send_fds(
+    sock: socket,
+    buffers: Iterable[Buffer],
+    fds: Iterable[int],
+    flags: int = 0,
+    address: _Address = None,
+) -> int:
+    """Send descriptors with `buffers` over an AF_UNIX socket: unix(7), SCM_RIGHTS."""
+    rights = (SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))
+    return sock.sendmsg(buffers, [rights], flags, address)
+
+
+def recv_fds(
+    sock: socket, bufsize: int, maxfds: int, flags: int = 0
+) -> tuple[bytes, list[int], int, _Address]:
+    """(data, descriptors, flags, address): at most `maxfds` descriptors: unix(7), SCM_RIGHTS."""
+    fds = array.array("i")
+    room = _standard.CMSG_LEN(maxfds * fds.itemsize)
+    data, ancillary, flags, address = sock.recvmsg(bufsize, room, flags)
+    for level, kind, rights in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds.frombytes(rights[: len(rights) // fds.itemsize * fds.itemsize])
+    return data, list(fds), flags, address
 
 
 def create_connection(
@@ -513,3 +566,10 @@ def create_server(
     except BaseException:
         sock.close()
         raise
+
+
+# Whatever else the module of that name has: constants, look-ups of names, conversions. All that
+# works on a socket stands above.
+globals().update(
+    {name: getattr(_standard, name) for name in _standard.__all__ if name not in globals()}
+)

@@ -72,7 +72,7 @@ def _milliseconds(seconds: float | None) -> int | None:
     return max(0, math.ceil(seconds * 1000))
 
 
-class _Loop:
+class Loop:
     """One serve_forever() that runs."""
 
     def __init__(self) -> None:
@@ -83,8 +83,15 @@ class _Loop:
         self.wakeup = -1  # an eventfd
         self.waiters: list[threading.Lock] = []
 
+    def is_here(self) -> bool:
+        """Is it below on the stack, or waits it for the code that asks?"""
+        return self.thread == threading.get_ident()
+
     def wake(self) -> None:
         os.eventfd_write(self.wakeup, 1)
+
+    def set_app(self, application: Any) -> None:
+        """The server's application is another one."""
 
     def sleep(self, milliseconds: int) -> None:
         """Wait, but for shutdown()."""
@@ -105,10 +112,10 @@ class _Loops:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._running: list[_Loop] = []
+        self._running: list[Loop] = []
         self._stop_next = False
 
-    def begin(self, loop: _Loop) -> None:
+    def begin(self, loop: Loop) -> None:
         with self._lock:
             loop.wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._running.append(loop)
@@ -116,7 +123,7 @@ class _Loops:
                 self._stop_next = False
                 loop.stopping = True
 
-    def end(self, loop: _Loop) -> None:
+    def end(self, loop: Loop) -> None:
         with self._lock:
             loop.over = True
             if loop in self._running:
@@ -127,10 +134,14 @@ class _Loops:
             while loop.waiters:
                 loop.waiters.pop().release()
 
-    def _of_this_process(self) -> list[_Loop]:
+    def _of_this_process(self) -> list[Loop]:
         """Without those of a parent that has forked."""
         process = os.getpid()
         return [loop for loop in self._running if loop.process == process]
+
+    def running(self) -> list[Loop]:
+        with self._lock:
+            return self._of_this_process()
 
     def wake(self) -> None:
         with self._lock:
@@ -140,15 +151,14 @@ class _Loops:
     def pause(self) -> None:
         """The loop of this thread, if there is one, waits a little."""
         for loop in self._of_this_process():
-            if loop.thread == threading.get_ident():
+            if loop.is_here():
                 loop.sleep(ACCEPT_PAUSE_MS)
 
     def stop(self) -> None:
         """End the loops that run, and wait for that unless one of them is below on the stack. If
         there is none, the next one ends when it begins: its thread may be starting just now."""
-        thread = threading.get_ident()
         with self._lock:
-            if any(loop.thread == thread for loop in self._running):
+            if any(loop.is_here() for loop in self._running):
                 for loop in self._running:
                     loop.stopping = True
                 self.wake()
@@ -214,7 +224,7 @@ class BaseServer:
         `poll_interval` seconds. `timeout` is ignored."""
         interval = _milliseconds(poll_interval)
         loops = self._loops
-        loop = _Loop()
+        loop = Loop()
         try:
             loops.begin(loop)
             while not loop.stopping:

@@ -127,3 +127,65 @@ void calls_enter_from_application(struct module_state *state, enum trace_python 
     PyErr_Clear();
     trace_python_enter(what, name, (uint32_t)PyFrame_GetLineNumber(frame));
 }
+
+/* The number of a text as a name, remembered; 0: there are no names any more. -1: an exception is
+ * set. */
+static int64_t calls_text_name(struct module_state *state, PyObject *text)
+{
+    PyObject *known = PyDict_GetItemWithError(state->call_names, text);
+    if (known)
+        return (int64_t)PyLong_AsUnsignedLong(known);
+    Py_ssize_t len;
+    const char *utf8 = PyErr_Occurred() ? NULL : PyUnicode_AsUTF8AndSize(text, &len);
+    if (!utf8)
+        return -1;
+    uint32_t name = trace_name(slice_of(utf8, (size_t)len));
+    PyObject *number = PyLong_FromUnsignedLong(name);
+    int result = number ? 0 : -1;
+    if (number && name > 0)
+        result = PyDict_SetItem(state->call_names, text, number);
+    Py_XDECREF(number);
+    return result < 0 ? -1 : (int64_t)name;
+}
+
+static PyObject *calls_trace_enter(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    struct module_state *state = state_of_module(module);
+    long line = 0;
+    if (count < 1 || count > 2 || !PyUnicode_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "trace_enter(text, line=0) takes a str and an int");
+        return NULL;
+    }
+    if (count == 2 && (line = PyLong_AsLong(args[1])) == -1 && PyErr_Occurred())
+        return NULL;
+    if (recorder_here) {
+        int64_t name = calls_text_name(state, args[0]);
+        if (name < 0)
+            return NULL;
+        trace_python_enter(TRACE_PYTHON_CALL, (uint32_t)name, line > 0 ? (uint32_t)line : 0);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *calls_trace_leave(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    int failed = count > 0 ? PyObject_IsTrue(args[0]) : 0;
+    if (failed < 0)
+        return NULL;
+    trace_python_leave(TRACE_PYTHON_CALL, failed);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef calls_functions[] = {
+    {"trace_enter", (PyCFunction)(void (*)(void))calls_trace_enter, METH_FASTCALL,
+     "trace_enter(text, line=0, /)\n--\n\nRecord that a call begins: \"what (file)\", its line."},
+    {"trace_leave", (PyCFunction)(void (*)(void))calls_trace_leave, METH_FASTCALL,
+     "trace_leave(failed=False, /)\n--\n\nRecord that it is over."},
+    {NULL, NULL, 0, NULL},
+};
+
+int calls_add(PyObject *module)
+{
+    return PyModule_AddFunctions(module, calls_functions);
+}

@@ -26,7 +26,16 @@ struct module_state *state_of_type(PyTypeObject *type)
     PyObject *module = PyType_GetModuleByDef(type, &module_def);
     return module ? PyModule_GetState(module) : NULL;
 #else
-    return PyType_GetModuleState(type);
+    /* A class that Python code derives from one of ours has no module itself. */
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(type->tp_mro, i);
+        PyObject *module = PyType_HasFeature(base, Py_TPFLAGS_HEAPTYPE)
+                               ? ((PyHeapTypeObject *)base)->ht_module
+                               : NULL;
+        if (module && PyModule_GetDef(module) == &module_def)
+            return PyModule_GetState(module);
+    }
+    return NULL;
 #endif
 }
 
@@ -124,7 +133,7 @@ static int module_exec(PyObject *module)
         return -1;
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
-    if (module_add_limits(module) < 0 || recording_add(module) < 0)
+    if (module_add_limits(module) < 0 || recording_add(module) < 0 || calls_add(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, module_functions) < 0 || module_watch_forks(module) < 0)
         return -1;

@@ -1,10 +1,13 @@
 #include "python/server_type.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "python/exception.h"
 #include "python/signal_pipe.h"
 #include "python/wsgi/responder.h"
+#include "server/access_log.h"
+#include "socket/kernel.h"
 #include "socket/listener.h"
 #include "trace/recorder.h"
 
@@ -80,6 +83,40 @@ static void server_on_message(void *context, const char *text)
     PyObject *result = line ? PyObject_CallOneArg(server->on_message, line) : NULL;
     if (!result)
         PyErr_WriteUnraisable(server->on_message);
+    Py_XDECREF(result);
+    Py_XDECREF(line);
+}
+
+void server_note_interrupt(struct server *server)
+{
+    if (server->handle_signals || !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+        return;
+    PyObject *exception = exception_fetch();
+    Py_XSETREF(server->failure, Py_XNewRef(exception));
+    worker_stop(server->worker);
+    if (exception)
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_XDECREF(exception);
+}
+
+static void server_on_answer(void *context, const struct answer *answer)
+{
+    struct server *server = context;
+    char host[ADDRESS_TEXT_SIZE];
+    const char *refused =
+        answer->refusal == HTTP_ACCEPTED ? NULL : http_refusal_row(answer->refusal)->text;
+    address_host(&answer->peer, host);
+    PyObject *line = PyUnicode_DecodeLatin1(answer->request_line.data,
+                                            (Py_ssize_t)answer->request_line.len, NULL);
+    PyObject *result =
+        line ? PyObject_CallFunction(server->on_answer, "siOiKz", host,
+                                     (int)address_port(&answer->peer), line, answer->status,
+                                     (unsigned long long)answer->bytes, refused)
+             : NULL;
+    if (!result) {
+        server_note_interrupt(server);
+        PyErr_WriteUnraisable(server->on_answer);
+    }
     Py_XDECREF(result);
     Py_XDECREF(line);
 }
@@ -215,16 +252,17 @@ static int server_header_map(const char *text, enum header_map *header_map)
 static int server_init(struct server *server, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"access_log_fd", "limits",     "handle_signals", "python_calls",
-                            "on_message",    "header_map", "threads",        NULL};
-    PyObject *limits = NULL, *on_message = NULL;
+                            "on_message",    "header_map", "threads",        "on_answer",
+                            "server",        NULL};
+    PyObject *limits = NULL, *on_message = NULL, *on_answer = Py_None;
     const char *header_map_text = "drop";
     enum header_map header_map;
     int access_log_fd = -1, handle_signals = 0, python_calls = 0, threads = 1;
     struct worker_config config = {0};
     struct error err = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOsi:Server", names, &access_log_fd,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOsiOz:Server", names, &access_log_fd,
                                      &limits, &handle_signals, &python_calls, &on_message,
-                                     &header_map_text, &threads))
+                                     &header_map_text, &threads, &on_answer, &config.server))
         return -1;
     if (threads < 1 || threads > THREADS_MOST) {
         PyErr_Format(PyExc_ValueError, "threads must be 1 to %d, not %d", THREADS_MOST, threads);
@@ -239,6 +277,10 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
         return -1;
     server->state = state_of_type(Py_TYPE(server));
     server->on_message = Py_XNewRef(on_message);
+    if (on_answer != Py_None) {
+        server->on_answer = Py_NewRef(on_answer);
+        config.on_answer = server_on_answer;
+    }
     server->python_calls = python_calls;
     server->handle_signals = handle_signals;
     config.handler = responder_handler(server);
@@ -267,16 +309,44 @@ static bool server_check(struct server *server)
     return server->worker != NULL;
 }
 
+/* Returns 0, or -1 with an exception set. */
+static int server_add_template(struct server *server, const struct address *addr, PyObject *environ)
+{
+    PyObject *early_hints = PyObject_GetAttrString((PyObject *)server, "early_hints");
+    int added = early_hints ? environ_cache_add_listener(&server->environs, server->state, addr,
+                                                         early_hints, environ)
+                            : -1;
+    Py_XDECREF(early_hints);
+    return added;
+}
+
+/* The next listener gets this one's number, and must find its own template by it. */
+static PyObject *server_drop_template(struct server *server, const struct error *err)
+{
+    struct environ_cache *cache = &server->environs;
+    Py_DECREF(cache->templates[--cache->template_count]);
+    return server_raise(err);
+}
+
+static PyObject *server_address(const struct address *addr)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    address_print(addr, text);
+    return PyUnicode_DecodeFSDefault(text);
+}
+
 static PyObject *server_listen(struct server *server, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"address",      "backlog",   "v6_only", "reuse_port",
-                            "defer_accept", "unix_mode", NULL};
+                            "defer_accept", "unix_mode", "environ", NULL};
     const char *text;
     int backlog = 2048, v6_only = 0, reuse_port = 0, defer_accept = 1, unix_mode = 0;
+    PyObject *environ = NULL;
     struct error err = {0};
     struct address addr;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s|$ippii:listen", names, &text, &backlog,
-                                     &v6_only, &reuse_port, &defer_accept, &unix_mode) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s|$ippiiO!:listen", names, &text, &backlog,
+                                     &v6_only, &reuse_port, &defer_accept, &unix_mode, &PyDict_Type,
+                                     &environ) ||
         !server_check(server))
         return NULL;
     struct listener_options options = {.backlog = backlog,
@@ -289,24 +359,40 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
     int fd = listener_open(&addr, &options, &err);
     if (fd < 0)
         return server_raise(&err);
-    PyObject *early_hints = PyObject_GetAttrString((PyObject *)server, "early_hints");
-    int added = early_hints ? environ_cache_add_listener(&server->environs, server->state, &addr,
-                                                         early_hints)
-                            : -1;
-    Py_XDECREF(early_hints);
-    if (added < 0) {
+    if (server_add_template(server, &addr, environ) < 0) {
         listener_close(fd, &addr);
         return NULL;
     }
-    if (worker_listen(server->worker, fd, &addr, &err) < 0) {
-        /* The next listener gets this one's number, and must find its own template by it. */
-        struct environ_cache *cache = &server->environs;
-        Py_DECREF(cache->templates[--cache->template_count]);
+    if (worker_listen(server->worker, fd, &addr, &err) < 0)
+        return server_drop_template(server, &err);
+    return server_address(&addr);
+}
+
+static PyObject *server_adopt(struct server *server, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"fileno", "environ", NULL};
+    PyObject *environ = NULL;
+    struct error err = {0};
+    struct address addr;
+    int fileno;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "i|$O!:adopt", names, &fileno, &PyDict_Type,
+                                     &environ) ||
+        !server_check(server))
+        return NULL;
+    int fd = fcntl(fileno, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (listener_adopt(fd, &addr, &err) < 0) {
+        kernel_close(fd);
         return server_raise(&err);
     }
-    char bound[ADDRESS_TEXT_SIZE];
-    address_print(&addr, bound);
-    return PyUnicode_DecodeFSDefault(bound);
+    if (server_add_template(server, &addr, environ) < 0) {
+        kernel_close(fd);
+        return NULL;
+    }
+    if (worker_listen_adopted(server->worker, fd, &addr, &err) < 0)
+        return server_drop_template(server, &err);
+    return server_address(&addr);
 }
 
 /* They have come back from worker_follow, and need a moment to end. */
@@ -369,7 +455,11 @@ static PyObject *server_run(struct server *server, PyObject *application)
     }
     if (server_begin(server, application, &signals) < 0)
         return NULL;
+    struct recording *recording = server->state->recording;
+    bool attached = recording && recorder_attach(recording) == 0;
     int result = worker_run(server->worker, &err);
+    if (attached)
+        recorder_detach();
     server_end(server, &signals);
     if (result < 0)
         return server_raise(&err);
@@ -405,6 +495,7 @@ static int server_traverse(struct server *server, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(server));
     Py_VISIT(server->application);
     Py_VISIT(server->on_message);
+    Py_VISIT(server->on_answer);
     Py_VISIT(server->failure);
     Py_VISIT(server->spawned);
     return environ_cache_traverse(&server->environs, visit, arg);
@@ -414,6 +505,7 @@ static int server_clear(struct server *server)
 {
     Py_CLEAR(server->application);
     Py_CLEAR(server->on_message);
+    Py_CLEAR(server->on_answer);
     Py_CLEAR(server->failure);
     Py_CLEAR(server->spawned);
     responder_drop_spare(server);
@@ -437,7 +529,11 @@ static void server_dealloc(struct server *server)
 static PyMethodDef server_methods[] = {
     {"listen", (PyCFunction)(void (*)(void))server_listen, METH_VARARGS | METH_KEYWORDS,
      "listen($self, address, *, backlog=2048, v6_only=False, reuse_port=False, defer_accept=1, "
-     "unix_mode=0)\n--\n\nListen; returns the address as it came to be."},
+     "unix_mode=0, environ={})\n--\n\nListen; returns the address as it came to be."},
+    {"adopt", (PyCFunction)(void (*)(void))server_adopt, METH_VARARGS | METH_KEYWORDS,
+     "adopt($self, fileno, *, environ={})\n--\n\nTake connections from a listening socket, through "
+     "a "
+     "descriptor of our own; returns its address."},
     {"run", (PyCFunction)server_run, METH_O,
      "run($self, application, /)\n--\n\nServe a WSGI application until stop()."},
     {"_follow", (PyCFunction)server_follow, METH_O, "An application thread's life."},
@@ -450,24 +546,47 @@ static PyMethodDef server_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *server_get_application(struct server *server, void *unused)
+{
+    return Py_NewRef(server->application ? server->application : Py_None);
+}
+
+static int server_set_application(struct server *server, PyObject *application, void *unused)
+{
+    if (!application || !PyCallable_Check(application)) {
+        PyErr_Format(PyExc_TypeError, "the application is not callable: %R", application);
+        return -1;
+    }
+    if (server->is_running)
+        Py_XSETREF(server->application, Py_NewRef(application));
+    return 0;
+}
+
+static PyGetSetDef server_attributes[] = {
+    {"application", (getter)server_get_application, (setter)server_set_application,
+     "What run() calls for a request; may be set while it runs.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot server_slots[] = {
     {Py_tp_doc,
      "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
-     "python_calls=False, on_message=None, header_map='drop', threads=1)\n--\n\nA worker that "
-     "serves a WSGI application."},
+     "python_calls=False, on_message=None, header_map='drop', threads=1, on_answer=None, "
+     "server=None)\n--\n\nA worker that serves a WSGI application."},
     {Py_tp_init, server_init},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_dealloc, server_dealloc},
     {Py_tp_traverse, server_traverse},
     {Py_tp_clear, server_clear},
     {Py_tp_methods, server_methods},
+    {Py_tp_getset, server_attributes},
     {0, NULL},
 };
 
 static PyType_Spec server_spec = {
     .name = "zolal._zolal.Server",
     .basicsize = sizeof(struct server),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = server_slots,
 };
 

@@ -15,6 +15,7 @@ struct server {
     PyObject_HEAD struct module_state *state;
     PyObject *application; /* NULL until run() */
     PyObject *on_message;
+    PyObject *on_answer;
     struct worker *worker;
     struct environ_cache environs;
     struct checked_fields checked_fields;
@@ -33,6 +34,10 @@ struct server {
 /* worker_wait has returned `result` < 0: set what the application gets for it. What a Python signal
  * handler has raised in the wait is raised in the application; else an OSError. */
 void server_raise_wait(struct server *server, int result);
+
+/* An exception is set. Ctrl-C while the application runs ends an embedded server, as it ends its
+ * wait for events: run() will raise it. The exception stays set. */
+void server_note_interrupt(struct server *server);
 
 /* Add the type to the module. Returns 0, or -1 with an exception set. */
 int server_type_add(PyObject *module);

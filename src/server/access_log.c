@@ -9,23 +9,38 @@
 
 #define ACCESS_LOG_WAITING (64u << 10)
 #define ACCESS_LOG_FIELD   4096 /* bytes of a field; what is longer is cut */
+#define ANSWERS_WAITING    (1u << 20)
+#define ANSWER_LINE        (8u << 10) /* bytes of a request line; what is longer is cut */
 
 static struct slice slice_front(struct slice slice, size_t most)
 {
     return slice_of(slice.data, slice.len < most ? slice.len : most);
 }
 
-void access_log_init(struct access_log *log, int fd)
+void access_log_init(struct access_log *log, int fd,
+                     void (*on_answer)(void *context, const struct answer *answer), void *context)
 {
     log->fd = fd;
+    log->on_answer = on_answer;
+    log->context = context;
     log->second = -1;
     buffer_init(&log->lines, 2 * ACCESS_LOG_WAITING);
+    buffer_init(&log->answers, ANSWERS_WAITING);
+}
+
+void access_log_drop(struct access_log *log)
+{
+    log->fd = -1;
+    log->on_answer = NULL;
+    buffer_consume(&log->lines, buffer_len(&log->lines));
+    buffer_consume(&log->answers, buffer_len(&log->answers));
 }
 
 void access_log_release(struct access_log *log)
 {
     access_log_flush(log);
     buffer_release(&log->lines);
+    buffer_release(&log->answers);
 }
 
 static int append_escaped(struct buffer *out, struct slice text)
@@ -84,8 +99,40 @@ static int append_field(struct buffer *out, const struct request_head *head, str
     return append_escaped(out, slice_front(value, ACCESS_LOG_FIELD));
 }
 
-void access_log_note(struct access_log *log, struct access_log_request *request,
-                     const struct request_head *head, const struct address *peer, int64_t now_s)
+/* "GET / HTTP/1.1", as it came. */
+static int append_line(struct buffer *out, const struct request_head *head)
+{
+    return buffer_append(out, slice_front(head->method_text, ACCESS_LOG_FIELD)) |
+           buffer_append(out, SLICE(" ")) |
+           buffer_append(out, slice_front(head->target, ANSWER_LINE)) |
+           buffer_append(out, head->minor ? SLICE(" HTTP/1.1") : SLICE(" HTTP/1.0"));
+}
+
+/* Up to its end, or to the end of what there is. */
+static struct slice first_line(struct slice input)
+{
+    const char *end = input.len > 0 ? memchr(input.data, '\n', input.len) : NULL;
+    if (end)
+        input.len = (size_t)(end - input.data);
+    if (input.len > 0 && input.data[input.len - 1] == '\r')
+        input.len--;
+    return slice_front(input, ANSWER_LINE);
+}
+
+static void note_answer(struct access_log_request *request, const struct request_head *head,
+                        struct slice input, const struct address *peer)
+{
+    struct buffer *text = &request->answer;
+    struct answer answer = {.peer = *peer};
+    buffer_init(text, 1u << 16);
+    int failed = buffer_append(text, slice_of((const char *)&answer, sizeof(answer)));
+    failed |= head ? append_line(text, head) : buffer_append(text, first_line(input));
+    if (failed)
+        buffer_release(text);
+}
+
+static void note_line(struct access_log *log, struct access_log_request *request,
+                      const struct request_head *head, const struct address *peer, int64_t now_s)
 {
     char host[ADDRESS_TEXT_SIZE];
     struct buffer *text = &request->text;
@@ -106,11 +153,45 @@ void access_log_note(struct access_log *log, struct access_log_request *request,
         request->split = split;
 }
 
-void access_log_add(struct access_log *log, struct access_log_request *request, int status,
-                    uint64_t bytes)
+void access_log_note(struct access_log *log, struct access_log_request *request,
+                     const struct request_head *head, struct slice input,
+                     const struct address *peer, int64_t now_s)
 {
-    if (request->split == 0)
+    if (log->fd >= 0)
+        note_line(log, request, head, peer, now_s);
+    if (log->on_answer)
+        note_answer(request, head, input, peer);
+}
+
+void access_log_forget(struct access_log_request *request)
+{
+    if (request->text.capacity > 0)
+        buffer_release(&request->text);
+    if (request->answer.capacity > 0)
+        buffer_release(&request->answer);
+    request->split = 0;
+}
+
+static void add_answer(struct access_log *log, struct access_log_request *request, int status,
+                       uint64_t bytes, enum http_refusal refusal)
+{
+    struct slice text = buffer_slice(&request->answer);
+    struct answer answer;
+    memcpy(&answer, text.data, sizeof(answer));
+    text = slice_of(text.data + sizeof(answer), text.len - sizeof(answer));
+    answer.status = status;
+    answer.bytes = bytes;
+    answer.refusal = refusal;
+    answer.request_line = slice_of(NULL, text.len); /* it stands behind */
+    if (buffer_reserve(&log->answers, sizeof(answer) + text.len) < 0)
         return;
+    buffer_append(&log->answers, slice_of((const char *)&answer, sizeof(answer)));
+    buffer_append(&log->answers, text);
+}
+
+static void add_line(struct access_log *log, struct access_log_request *request, int status,
+                     uint64_t bytes)
+{
     char numbers[48];
     int len = snprintf(numbers, sizeof(numbers), "%d %llu", status, (unsigned long long)bytes);
     struct slice text = buffer_slice(&request->text);
@@ -122,11 +203,19 @@ void access_log_add(struct access_log *log, struct access_log_request *request, 
         buffer_append(&log->lines, slice_of(numbers, (size_t)len));
         buffer_append(&log->lines, slice_of(text.data + request->split, text.len - request->split));
     }
-    buffer_release(&request->text);
-    request->split = 0;
 }
 
-void access_log_flush(struct access_log *log)
+void access_log_add(struct access_log *log, struct access_log_request *request, int status,
+                    uint64_t bytes, enum http_refusal refusal)
+{
+    if (request->split > 0 && log->fd >= 0)
+        add_line(log, request, status, bytes);
+    if (request->answer.capacity > 0 && log->on_answer)
+        add_answer(log, request, status, bytes, refusal);
+    access_log_forget(request);
+}
+
+static void flush_lines(struct access_log *log)
 {
     while (buffer_len(&log->lines) > 0) {
         struct slice text = buffer_slice(&log->lines);
@@ -135,4 +224,26 @@ void access_log_flush(struct access_log *log)
             continue;
         buffer_consume(&log->lines, written > 0 ? (size_t)written : text.len);
     }
+}
+
+/* Others may add to what waits, and tell of it, while this one is being told of: so it is taken off
+ * first, and each is told of once. */
+static void flush_answers(struct access_log *log)
+{
+    while (buffer_len(&log->answers) > 0) {
+        char line[ACCESS_LOG_FIELD + ANSWER_LINE + 64];
+        struct answer answer;
+        struct slice waiting = buffer_slice(&log->answers);
+        memcpy(&answer, waiting.data, sizeof(answer));
+        memcpy(line, waiting.data + sizeof(answer), answer.request_line.len);
+        answer.request_line.data = line;
+        buffer_consume(&log->answers, sizeof(answer) + answer.request_line.len);
+        log->on_answer(log->context, &answer);
+    }
+}
+
+void access_log_flush(struct access_log *log)
+{
+    flush_lines(log);
+    flush_answers(log);
 }

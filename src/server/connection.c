@@ -27,7 +27,7 @@ static const struct {
                          PATIENCE_KEEP_ALIVE},
     [CONNECTION_READ_HEAD] = {TO(READ_BODY) | TO(READY) | TO(RUN) | TO(WRITE), PATIENCE_HEAD},
     [CONNECTION_READ_BODY] = {TO(READY) | TO(RUN) | TO(WRITE), PATIENCE_BODY},
-    [CONNECTION_READY] = {TO(RUN), PATIENCE_NONE},
+    [CONNECTION_READY] = {TO(RUN) | TO(WRITE), PATIENCE_NONE},
     [CONNECTION_RUN] = {TO(IDLE) | TO(WRITE), PATIENCE_NONE},
     [CONNECTION_WRITE] = {TO(IDLE) | TO(LINGER), PATIENCE_SEND},
     [CONNECTION_LINGER] = {0, PATIENCE_LINGER},
@@ -180,9 +180,15 @@ void connection_give_back_output(struct connection *connection)
 
 void connection_drop_exchange(struct connection *connection)
 {
+    struct worker *worker = connection->worker;
     struct exchange *exchange = connection->exchange;
+    bool borrows = worker->borrower == connection;
+    if (borrows)
+        worker->borrower = NULL;
     if (!exchange)
         return;
+    if (borrows)
+        exchange_keep_head(exchange); /* its handler may be about to read it */
     connection->exchange = NULL;
     exchange->connection = NULL;
     if (exchange->in_handler) {
@@ -191,13 +197,13 @@ void connection_drop_exchange(struct connection *connection)
             exchange->body = (struct slice){0};
             exchange_fail_body(exchange, -EPIPE, HTTP_INCOMPLETE_REQUEST);
         }
-        exchange_log_abort(exchange, connection->worker);
+        exchange_log_abort(exchange, worker);
         exchange_notify(exchange);
         return; /* given back when the handler returns */
     }
     if (exchange->kept && !exchange->over)
-        worker_handle_abort(connection->worker, exchange);
-    exchange_give_back(connection->worker, exchange);
+        worker_handle_abort(worker, exchange);
+    exchange_give_back(worker, exchange);
 }
 
 /* A child that was forked while this connection was open may hold its socket for a moment more:
@@ -233,10 +239,6 @@ void connection_close(struct connection *connection)
     list_append(&worker->closed, &connection->node);
     worker->connection_count--;
     connection->input = (struct slice){0};
-    if (worker->borrower == connection) {
-        worker->borrower = NULL;
-        exchange_keep_head(connection->exchange); /* its handler may be about to read it */
-    }
     connection_drop_exchange(connection);
     connection_give_back_output(connection);
     worker_connection_closed(worker);

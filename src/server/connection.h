@@ -88,6 +88,7 @@ struct connection {
     bool blocked;     /* the socket took less than was pending */
     bool last;        /* nothing more is served: close after the output */
     bool expired;     /* its patience is over, and it is looked at once more */
+    bool ends_answer; /* only its end says that the last answer is whole */
     bool cut;         /* the last answer is not whole, and only a reset can tell the client */
     struct address peer;
 };
@@ -115,7 +116,8 @@ void connection_again(struct connection *connection);
  * CONNECTION_WAIT or CONNECTION_LEFT. */
 enum connection_next connection_advance(struct connection *connection);
 
-/* Give the kernel what is pending. Returns 0, -EPIPE when the connection has ended over it. */
+/* Give the kernel what is pending. Returns 0; -EPIPE when the connection has ended over it, or
+ * takes no more, since a file was shorter than announced: then the exchange is gone, too. */
 int connection_flush(struct connection *connection);
 
 /* Flush at the end of the worker's turn. */

@@ -52,18 +52,18 @@ void connection_queue_refusal(struct connection *connection, enum http_refusal r
 }
 
 /* A line for a request that the handler never sees. */
-static void connection_log_refusal(struct connection *connection,
-                                   const struct http_refusal_row *row)
+static void connection_log_refusal(struct connection *connection, enum http_refusal refusal)
 {
+    const struct http_refusal_row *row = http_refusal_row(refusal);
     struct worker *worker = connection->worker;
     struct exchange *exchange = connection->exchange;
     struct access_log_request request = {0};
-    if (worker->access_log.fd < 0)
+    if (!access_log_is_on(&worker->access_log))
         return;
     bool begun = exchange && exchange->id == connection->request;
     access_log_note(&worker->access_log, &request, begun ? &exchange->head : NULL,
-                    &connection->peer, worker_second(worker));
-    access_log_add(&worker->access_log, &request, row->status, strlen(row->text) + 1);
+                    connection->input, &connection->peer, worker_second(worker));
+    access_log_add(&worker->access_log, &request, row->status, strlen(row->text) + 1, refusal);
 }
 
 void connection_refuse(struct connection *connection, enum http_refusal refusal)
@@ -72,7 +72,7 @@ void connection_refuse(struct connection *connection, enum http_refusal refusal)
     trace_request_begin(SLICE("-"), slice_of_text(http_refusal_row(refusal)->text));
     connection_queue_refusal(connection, refusal);
     trace_request_end(http_refusal_row(refusal)->status, 0);
-    connection_log_refusal(connection, http_refusal_row(refusal));
+    connection_log_refusal(connection, refusal);
     connection->input = (struct slice){0};
     buffer_consume(&connection->kept, buffer_len(&connection->kept));
     connection_drop_exchange(connection);
@@ -142,6 +142,22 @@ bool connection_has_input(const struct connection *connection)
     return connection->input.len > 0 || connection->readable || connection->peer_ended;
 }
 
+/* A file has ended before its range did. What was sent is less than what was announced: the end
+ * says so, and an orderly one leaves the client the answers before. Nothing more is served. */
+static void connection_fall_short(struct connection *connection)
+{
+    connection->last = connection->unread = true;
+    connection->cut |= connection->ends_answer;
+    connection->blocked = false;
+    list_unlink(&connection->again);
+    if (connection->state != CONNECTION_WRITE)
+        connection_enter(connection, CONNECTION_WRITE);
+    connection_give_back_output(connection);
+    connection_drop_exchange(connection);
+    if (connection->state == CONNECTION_WRITE)
+        connection_end(connection);
+}
+
 int connection_flush(struct connection *connection)
 {
     if (connection->state == CONNECTION_CLOSED)
@@ -156,7 +172,10 @@ int connection_flush(struct connection *connection)
     bool ends = connection->state == CONNECTION_WRITE && connection->last && !connection->cut;
     ssize_t sent = output_send(output, connection->stream, ends);
     if (sent < 0) {
-        connection_close(connection);
+        if (sent == -EIO)
+            connection_fall_short(connection);
+        else
+            connection_close(connection);
         return -EPIPE;
     }
     bool was_blocked = connection->blocked;

@@ -31,7 +31,7 @@ static void exchange_reset(struct exchange *exchange)
     exchange->awaits_room = exchange->awaits_turn = exchange->awaits_body = false;
     exchange->body_waited_ms = 0;
     exchange->body_refusal = HTTP_ACCEPTED;
-    exchange->chunked_reply = exchange->delimited_by_close = false;
+    exchange->chunked_reply = false;
     exchange->room = UINT64_MAX;
     exchange->body_sent = 0;
     exchange->status = 0;
@@ -65,7 +65,7 @@ void exchange_free(struct exchange *exchange)
     buffer_release(&exchange->head_kept);
     buffer_release(&exchange->trailers);
     memory_free(exchange->fields_kept);
-    buffer_release(&exchange->log.text);
+    access_log_forget(&exchange->log);
     spool_release(&exchange->spool);
     memory_free(exchange);
 }
@@ -103,9 +103,7 @@ void exchange_give_back(struct worker *worker, struct exchange *exchange)
         spool_release(&exchange->spool);
         spool_init(&exchange->spool, (size_t)limits->body_memory);
     }
-    if (exchange->log.text.capacity > 0)
-        buffer_release(&exchange->log.text);
-    exchange->log.split = 0;
+    access_log_forget(&exchange->log);
     exchange->connection = NULL;
     list_prepend(&worker->spare_exchanges, &exchange->node);
     worker->spare_exchange_count++;
@@ -173,7 +171,8 @@ void exchange_log_abort(struct exchange *exchange, struct worker *worker)
 {
     /* 499 is what others write there too: no status has left. */
     access_log_add(&worker->access_log, &exchange->log,
-                   exchange->status > 0 ? exchange->status : 499, exchange->body_sent);
+                   exchange->status > 0 ? exchange->status : 499, exchange->body_sent,
+                   HTTP_ACCEPTED);
     trace_request_end(exchange->status, exchange->body_sent);
 }
 

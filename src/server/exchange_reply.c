@@ -54,7 +54,7 @@ static char *exchange_write_framing(struct exchange *exchange, char *out,
         exchange->chunked_reply = !exchange->bodiless;
         out = write_text(out, SLICE("Transfer-Encoding: chunked\r\n"));
     } else if (!exchange->bodiless) {
-        exchange->delimited_by_close = true;
+        exchange->connection->ends_answer = true;
         exchange->connection->last = true;
     }
     return out;
@@ -267,12 +267,13 @@ size_t exchange_pending(const struct exchange *exchange)
 }
 
 /* The handler is done with it. The connection goes on when the handler has returned. */
-static void exchange_end(struct exchange *exchange)
+static void exchange_end(struct exchange *exchange, enum http_refusal refusal)
 {
     struct connection *connection = exchange->connection;
     struct worker *worker = connection->worker;
     exchange->over = true;
-    access_log_add(&worker->access_log, &exchange->log, exchange->status, exchange->body_sent);
+    access_log_add(&worker->access_log, &exchange->log, exchange->status, exchange->body_sent,
+                   refusal);
     trace_subject(connection->id, exchange->id);
     trace_request_end(exchange->status, exchange->body_sent);
 }
@@ -309,7 +310,7 @@ void exchange_finish(struct exchange *exchange)
     connection->sent_request = exchange->id;
     if (!exchange->bodiless && exchange->room != UINT64_MAX && exchange->room > 0)
         exchange_end_unsaid(connection); /* shorter than promised */
-    exchange_end(exchange);
+    exchange_end(exchange, HTTP_ACCEPTED);
 }
 
 void exchange_refuse(struct exchange *exchange, enum http_refusal refusal)
@@ -319,7 +320,7 @@ void exchange_refuse(struct exchange *exchange, enum http_refusal refusal)
         return;
     exchange->status = http_refusal_row(refusal)->status;
     connection_queue_refusal(exchange->connection, refusal);
-    exchange_end(exchange);
+    exchange_end(exchange, refusal);
 }
 
 void exchange_abort(struct exchange *exchange)
@@ -329,7 +330,6 @@ void exchange_abort(struct exchange *exchange)
         return;
     struct connection *connection = exchange->connection;
     exchange_end_unsaid(connection);
-    if (exchange->delimited_by_close)
-        connection->cut = true;
-    exchange_end(exchange);
+    connection->cut |= connection->ends_answer;
+    exchange_end(exchange, HTTP_ACCEPTED);
 }

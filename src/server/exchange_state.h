@@ -58,7 +58,6 @@ struct exchange {
     bool head_sent;
     bool bodiless;
     bool chunked_reply;
-    bool delimited_by_close;
     bool awaits_room; /* returned with output pending: on_writable is owed */
     bool awaits_turn; /* returned to let others have theirs: on_writable is owed */
     bool awaits_body; /* the handler is waiting for it */

@@ -65,8 +65,8 @@ static void worker_forget(struct worker *worker)
     kernel_close(worker->wakeup.watch.fd);
     worker->loop.epoll_fd = worker->wakeup.watch.fd = -1;
     if (worker->config.handle_signals)
-        signals_remove();       /* SIGTERM ends the child, as its parent expects */
-    worker->access_log.fd = -1; /* its lines are the parent's to write */
+        signals_remove(); /* SIGTERM ends the child, as its parent expects */
+    access_log_drop(&worker->access_log);
     worker->forgotten = worker->lead.ended = true;
 }
 

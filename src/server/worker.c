@@ -188,7 +188,7 @@ int worker_new(struct worker **out, const struct worker_config *config, struct e
     worker_init_lists(worker);
     worker_init_patience(worker);
     worker_init_clock(worker);
-    access_log_init(&worker->access_log, config->access_log_fd);
+    access_log_init(&worker->access_log, config->access_log_fd, config->on_answer, config->context);
     worker->fields =
         memory_new_array((size_t)config->limits.request_fields, sizeof(*worker->fields));
     int result = worker->fields ? worker_set_server_line(worker, err)
@@ -257,8 +257,6 @@ void worker_free(struct worker *worker)
         exchange_free(list_entry(node, struct exchange, node));
     while ((node = list_pop(&worker->spare_outputs)))
         output_free(list_entry(node, struct output, node));
-    if (worker->forgotten)
-        buffer_consume(&worker->access_log.lines, buffer_len(&worker->access_log.lines));
     access_log_release(&worker->access_log);
     wakeup_release(&worker->wakeup);
     loop_release(&worker->loop);

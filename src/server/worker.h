@@ -13,6 +13,8 @@
 #include "server/limits.h"
 #include "socket/address.h"
 
+struct answer;
+
 /* What a worker needs from its embedder. Callbacks may be NULL; `context` is passed to each. */
 struct worker_config {
     struct limits limits;
@@ -34,6 +36,8 @@ struct worker_config {
     bool (*check)(void *context);
     /* A line for the operator, said once for each occasion: no descriptors left, and the like. */
     void (*on_message)(void *context, const char *text);
+    /* An answer is over: server/access_log.h. */
+    void (*on_answer)(void *context, const struct answer *answer);
     void *context;
 };
 
@@ -47,6 +51,11 @@ void worker_free(struct worker *worker);
 /* Take connections from the listening socket `fd` (listener_open), which the worker owns from now
  * on, also when this fails. Returns the listener's number, 0.., or -errno with `err` filled. */
 int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err);
+
+/* The same for a socket that somebody else made, and keeps another descriptor of: the file of a
+ * UNIX socket stays when the worker closes its own. */
+int worker_listen_adopted(struct worker *worker, int fd, const struct address *addr,
+                          struct error *err);
 
 /* Serve until worker_stop, a signal (handle_signals) or `check` ends it: then what waits in the
  * listeners' queues is accepted and answered, running requests are finished within

@@ -146,7 +146,8 @@ static void worker_on_connection(struct loop_watch *watch, uint32_t ready)
         worker_accept(listener->worker, listener, ACCEPT_BATCH);
 }
 
-int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err)
+static int worker_add_listener(struct worker *worker, int fd, const struct address *addr,
+                               bool adopted, struct error *err)
 {
     struct worker_listener *listener = memory_new(sizeof(*listener));
     int result = -ENOMEM;
@@ -157,6 +158,7 @@ int worker_listen(struct worker *worker, int fd, const struct address *addr, str
     listener->addr = *addr;
     listener->number = (uint16_t)worker->listener_count;
     listener->watched = true;
+    listener->adopted = adopted;
     list_init(&listener->node);
     result = loop_add(&worker->loop, &listener->watch, LOOP_READABLE);
     if (result < 0)
@@ -171,6 +173,17 @@ close_fd:
     return error_set(err, -result, "watch", "a listening socket");
 }
 
+int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err)
+{
+    return worker_add_listener(worker, fd, addr, false, err);
+}
+
+int worker_listen_adopted(struct worker *worker, int fd, const struct address *addr,
+                          struct error *err)
+{
+    return worker_add_listener(worker, fd, addr, true, err);
+}
+
 int worker_adopt(struct worker *worker, int fd, const struct address *peer)
 {
     return connection_open(worker, fd, peer, 0);
@@ -181,8 +194,8 @@ void worker_close_listeners(struct worker *worker)
     struct list *node;
     while ((node = list_pop(&worker->listeners))) {
         struct worker_listener *listener = list_entry(node, struct worker_listener, node);
-        if (worker->forgotten)
-            kernel_close(listener->watch.fd); /* the file of a UNIX socket is the parent's */
+        if (worker->forgotten || listener->adopted)
+            kernel_close(listener->watch.fd); /* the file of a UNIX socket is somebody else's */
         else
             listener_close(listener->watch.fd, &listener->addr);
         memory_free(listener);

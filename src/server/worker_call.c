@@ -202,9 +202,9 @@ static enum connection_next worker_call_request(struct worker *worker, struct le
     struct exchange *exchange = connection->exchange;
     connection_enter(connection, CONNECTION_RUN);
     trace_request_begin(exchange->head.method_text, exchange->head.target);
-    if (worker->access_log.fd >= 0)
-        access_log_note(&worker->access_log, &exchange->log, &exchange->head, &connection->peer,
-                        worker_second(worker));
+    if (access_log_is_on(&worker->access_log))
+        access_log_note(&worker->access_log, &exchange->log, &exchange->head, connection->input,
+                        &connection->peer, worker_second(worker));
     return worker_call(worker, thread, exchange, worker->config.handler.on_request);
 }
 
@@ -258,7 +258,7 @@ enum connection_next worker_handle(struct worker *worker, struct connection *con
     /* From here on, since a flush may end other connections, whose handlers may let others come. */
     worker->borrower = connection;
     worker_flush_before_call(worker, connection->exchange);
-    if (connection->state == CONNECTION_CLOSED || worker->lead.ended)
+    if (!connection->exchange || worker->lead.ended)
         return CONNECTION_WAIT; /* its last answer could not be sent, or all has ended */
     return worker_call_request(worker, worker_turner(worker), connection);
 }
@@ -270,7 +270,7 @@ enum connection_next worker_handle_writable(struct worker *worker, struct connec
         return CONNECTION_WAIT;
     }
     worker_flush_before_call(worker, connection->exchange);
-    if (connection->state == CONNECTION_CLOSED || worker->lead.ended)
+    if (!connection->exchange || worker->lead.ended)
         return CONNECTION_WAIT;
     return worker_call(worker, worker_turner(worker), connection->exchange,
                        worker->config.handler.on_writable);

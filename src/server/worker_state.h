@@ -31,6 +31,7 @@ struct worker_listener {
     struct address addr;
     uint16_t number;
     bool watched;
+    bool adopted; /* the file of a UNIX socket is not ours */
 };
 
 struct worker {

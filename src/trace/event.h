@@ -66,14 +66,16 @@ enum trace_kind {
     TRACE_LOST           /* argument: slots that a reader missed; made by readers, never stored */
 };
 
-/* The calls between the server and the application, both ways (PEP 3333). */
-#define TRACE_PYTHON_CALLS(X)     \
-    X(APPLICATION, "application") \
-    X(NEXT, "next")               \
-    X(CLOSE, "close")             \
-    X(READ, "read")               \
-    X(WRITE, "write")             \
-    X(START_RESPONSE, "start_response")
+/* The calls between the server and the application, both ways (PEP 3333); and others that Python
+ * code tells of, named by itself. */
+#define TRACE_PYTHON_CALLS(X)           \
+    X(APPLICATION, "application")       \
+    X(NEXT, "next")                     \
+    X(CLOSE, "close")                   \
+    X(READ, "read")                     \
+    X(WRITE, "write")                   \
+    X(START_RESPONSE, "start_response") \
+    X(CALL, "call")
 
 enum trace_python {
 #define X(name, text) TRACE_PYTHON_##name,

@@ -283,7 +283,7 @@ import os, signal
 from zolal import cli
 
 class Printer:
-    def wait(self):
+    def close(self):
         print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 def pipe2(flags):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
 import time
@@ -32,11 +33,17 @@ def print_all(reader: Reader, printer: Printer) -> None:
     printer.show(weaver.rest())
 
 
-def follow(reader: Reader, printer: Printer) -> None:
+def is_asked_to_end() -> bool:
+    """By something on standard input, or its end."""
+    return bool(select.select([0], [], [], 0)[0])
+
+
+def follow(reader: Reader, printer: Printer, until_input: bool) -> None:
     """Until the recording has ended, or its process was killed."""
     weaver = Weaver()
     while True:
         over = reader.ended or not process_lives(reader.pid)
+        over = over or (until_input and is_asked_to_end())
         events = reader.read()
         printer.show(weaver.feed(events))
         if events:
@@ -58,6 +65,7 @@ def main() -> None:
     parser.add_argument(
         "--follow", action="store_true", help="print requests as they end, until the server ends"
     )
+    parser.add_argument("--until-input", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     following = options.follow
     # Ctrl-C goes to the whole terminal: the server ends, the recording with it, and then we do.
@@ -70,7 +78,10 @@ def main() -> None:
         sys.exit(3)
     printer = Printer()
     try:
-        (follow if following else print_all)(reader, printer)
+        if following:
+            follow(reader, printer, options.until_input)
+        else:
+            print_all(reader, printer)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left
 

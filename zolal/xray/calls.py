@@ -29,6 +29,16 @@ EPOLL_EVENTS = {
     select.EPOLLRDHUP: "RDHUP",
     select.EPOLLET: "ET",
 }
+POLL_EVENTS = {
+    select.POLLIN: "IN",
+    select.POLLPRI: "PRI",
+    select.POLLOUT: "OUT",
+    select.POLLERR: "ERR",
+    select.POLLHUP: "HUP",
+    select.POLLNVAL: "NVAL",
+}
+FCNTL = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL", 1030: "F_DUPFD_CLOEXEC"}
+IOCTL = {0x5421: "FIONBIO"}
 SHUTDOWN = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 LEVELS = {
     1: ("SOL_SOCKET", _names("SO_")),
@@ -71,6 +81,33 @@ def _socket(event: Event) -> str:
     family, kind, protocol = (*_ints(event.args, 3), 0, 0, 0)[:3]
     flags = "".join(f"|{name}" for bit, name in TYPE_FLAGS.items() if kind & bit)
     return f"{FAMILIES.get(family, family)}, {TYPES.get(kind & 0xF, kind & 0xF)}{flags}, {protocol}"
+
+
+def _socketpair(event: Event) -> str:
+    return f"{_socket(event)}, {_ints(event.args, 5)[3:]}"
+
+
+def _with_address(event: Event) -> str:
+    address = sockaddr(event.args)
+    return f"{event.fd}, {event.argument}" + (f", {address}" if address else "")
+
+
+def _poll(event: Event) -> str:
+    if len(event.args) < 4:
+        return str(event.argument)
+    (timeout,) = struct.unpack_from("=i", event.args)
+    polled = event.args[4 : 4 + (len(event.args) - 4) // 8 * 8]
+    shown = []
+    for fd, events, revents in struct.iter_unpack("=iHH", polled):
+        got = f" = {_bits(revents, POLL_EVENTS)}" if revents else ""
+        shown.append(f"{fd} {_bits(events, POLL_EVENTS)}{got}")
+    more = ", ..." if event.argument > len(shown) else ""
+    return f"[{', '.join(shown)}{more}], timeout {timeout} ms"
+
+
+def _command(event: Event, names: dict[int, str]) -> str:
+    name = names.get(event.argument, str(event.argument))
+    return ", ".join([str(event.fd), name, *map(str, _ints(event.args, 1))])
 
 
 def _option(event: Event) -> str:
@@ -124,9 +161,17 @@ _ARGUMENTS: dict[str, Callable[[Event], str]] = {
     "accept": lambda event: ", ".join(filter(None, [str(event.fd), sockaddr(event.args)])),
     "accept4": lambda event: ", ".join(filter(None, [str(event.fd), sockaddr(event.args)])),
     "getsockname": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "getpeername": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "recvfrom": _with_address,
+    "sendto": _with_address,
+    "socketpair": _socketpair,
+    "poll": _poll,
+    "fcntl": lambda event: _command(event, FCNTL),
+    "ioctl": lambda event: _command(event, IOCTL),
     "getsockopt": _option,
     "setsockopt": _option,
     "sendmsg": _parts,
+    "recvmsg": _parts,
     "sendfile": _sendfile,
     "shutdown": lambda event: f"{event.fd}, {SHUTDOWN.get(event.argument, event.argument)}",
     "close": lambda event: str(event.fd),

@@ -54,12 +54,13 @@ VERBS = {
     "read": "the application reads",
     "write": "the application writes",
     "start_response": "the application calls start_response",
+    "call": "",
 }
 
 
 def _python(call: PythonCall) -> Text:
     text = Text(VERBS.get(call.kind, call.kind), style="green")
-    text.append("  " + plain(place(call)))
+    text.append(("  " if text else "") + plain(place(call)))
     if call.raised:
         text.append("  raised", style="bold red")
     text.append("  " + duration(max(0, call.end_ns - call.begin_ns)), style="dim")

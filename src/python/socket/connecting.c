@@ -117,11 +117,15 @@ PyObject *socket_accept(struct socket_object *socket, PyObject *object)
 
 PyObject *socket_shutdown(struct socket_object *socket, PyObject *object)
 {
-    long how = PyLong_AsLong(object);
+#if PY_VERSION_HEX >= 0x030D0000
+    int how = PyLong_AsInt(object);
+#else
+    int how = _PyLong_AsInt(object);
+#endif
     if (how == -1 && PyErr_Occurred())
         return NULL;
     recording_join(socket->state);
-    int result = how != (int)how ? -EINVAL : kernel_shutdown(socket->fd, (int)how);
+    int result = kernel_shutdown(socket->fd, how);
     if (result < 0)
         return socket_raise(result);
     Py_RETURN_NONE;

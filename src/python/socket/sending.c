@@ -1,8 +1,5 @@
 #include "python/socket/socket_object.h"
 
-#include <limits.h>
-#include <string.h>
-
 /* A closed peer is an exception here, never a SIGPIPE. */
 static int64_t make_send(int fd, struct socket_call *call)
 {
@@ -13,11 +10,6 @@ static int64_t make_sendto(int fd, struct socket_call *call)
 {
     return kernel_sendto(fd, call->data, call->len, call->flags | MSG_NOSIGNAL, &call->addr->sa,
                          call->addr->len);
-}
-
-static int64_t make_sendmsg(int fd, struct socket_call *call)
-{
-    return kernel_sendmsg_message(fd, call->message, call->flags | MSG_NOSIGNAL);
 }
 
 static int64_t make_sendfile(int fd, struct socket_call *call)
@@ -105,90 +97,6 @@ PyObject *socket_sendto(struct socket_object *socket, PyObject *args)
         n = socket_call(socket, &call);
     }
     PyBuffer_Release(&data);
-    return n < 0 ? NULL : PyLong_FromLongLong(n);
-}
-
-/* The buffers of an iterable, held; `parts` points into them. */
-struct send_parts {
-    PyObject *sequence;
-    Py_buffer *buffers;
-    struct iovec *parts;
-    Py_ssize_t held;
-    size_t len;
-};
-
-static void send_parts_release(struct send_parts *parts)
-{
-    for (Py_ssize_t i = 0; i < parts->held; i++)
-        PyBuffer_Release(&parts->buffers[i]);
-    PyMem_Free(parts->buffers);
-    PyMem_Free(parts->parts);
-    Py_XDECREF(parts->sequence);
-}
-
-static int send_parts_init(struct send_parts *parts, PyObject *iterable)
-{
-    *parts = (struct send_parts){0};
-    parts->sequence = PySequence_Fast(iterable, "sendmsg() argument 1 must be iterable");
-    if (!parts->sequence)
-        return -1;
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(parts->sequence);
-    if (count > INT_MAX) {
-        PyErr_SetString(PyExc_OSError, "sendmsg() argument 1 is too long");
-        return -1;
-    }
-    parts->buffers = PyMem_New(Py_buffer, (size_t)count);
-    parts->parts = PyMem_New(struct iovec, (size_t)count);
-    if (!parts->buffers || !parts->parts) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (; parts->held < count; parts->held++) {
-        Py_buffer *buffer = &parts->buffers[parts->held];
-        if (!PyArg_Parse(PySequence_Fast_GET_ITEM(parts->sequence, parts->held),
-                         "y*;sendmsg() argument 1 must be an iterable of bytes-like objects",
-                         buffer))
-            return -1;
-        parts->parts[parts->held] =
-            (struct iovec){.iov_base = buffer->buf, .iov_len = (size_t)buffer->len};
-        parts->len += (size_t)buffer->len;
-    }
-    return 0;
-}
-
-static int64_t send_message(struct socket_object *socket, struct send_parts *parts, int flags,
-                            struct address *addr)
-{
-    struct msghdr message = {.msg_iov = parts->parts, .msg_iovlen = (size_t)parts->held};
-    struct socket_call call = {.make = make_sendmsg,
-                               .events = POLLOUT,
-                               .flags = flags,
-                               .len = parts->len,
-                               .message = &message};
-    if (addr) {
-        message.msg_name = &addr->storage;
-        message.msg_namelen = addr->len;
-    }
-    return socket_call(socket, &call);
-}
-
-PyObject *socket_sendmsg(struct socket_object *socket, PyObject *args)
-{
-    PyObject *iterable, *ancillary = NULL, *object = Py_None;
-    int flags = 0;
-    struct address addr;
-    struct send_parts parts;
-    if (!PyArg_ParseTuple(args, "O|OiO:sendmsg", &iterable, &ancillary, &flags, &object))
-        return NULL;
-    recording_join(socket->state);
-    if (object != Py_None && address_from_object(&addr, socket, object, "sendmsg") < 0)
-        return NULL;
-    if (PySys_Audit("socket.sendmsg", "OO", socket, object) < 0)
-        return NULL;
-    int64_t n = -1;
-    if (send_parts_init(&parts, iterable) == 0)
-        n = send_message(socket, &parts, flags, object == Py_None ? NULL : &addr);
-    send_parts_release(&parts);
     return n < 0 ? NULL : PyLong_FromLongLong(n);
 }
 

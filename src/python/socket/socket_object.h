@@ -109,6 +109,8 @@ PyObject *socket_send(struct socket_object *socket, PyObject *const *args, Py_ss
 PyObject *socket_sendall(struct socket_object *socket, PyObject *const *args, Py_ssize_t count);
 PyObject *socket_sendto(struct socket_object *socket, PyObject *args);
 PyObject *socket_sendmsg(struct socket_object *socket, PyObject *args);
+PyObject *socket_recvmsg(struct socket_object *socket, PyObject *args);
+PyObject *socket_recvmsg_into(struct socket_object *socket, PyObject *args);
 PyObject *socket_sendfile(struct socket_object *socket, PyObject *args);
 
 #endif

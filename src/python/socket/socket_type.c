@@ -69,10 +69,6 @@ static int socket_learn(int fd, int option, int *value)
 static int socket_adopt(PyObject *object, int *family, int *type, int *protocol)
 {
     struct address addr = {.len = sizeof(addr.storage)};
-    if (PyFloat_Check(object)) {
-        PyErr_SetString(PyExc_TypeError, "integer argument expected, got float");
-        return -1;
-    }
     long fd = PyLong_AsLong(object);
     if (fd == -1 && PyErr_Occurred())
         return -1;
@@ -190,8 +186,12 @@ static PyObject *socket_gettimeout(struct socket_object *socket, PyObject *unuse
 
 static PyObject *socket_setblocking(struct socket_object *socket, PyObject *object)
 {
+#if PY_VERSION_HEX >= 0x030C0000
     long block = PyObject_IsTrue(object);
-    if (block < 0)
+#else
+    long block = PyLong_AsLong(object); /* as that Python's own sockets take it */
+#endif
+    if (block == -1 && PyErr_Occurred())
         return NULL;
     return socket_apply_timeout(socket, block ? TIMEOUT_NONE : 0);
 }
@@ -284,7 +284,15 @@ static PyMethodDef socket_methods[] = {
      "How many bytes the kernel took: sendto(2)."},
     {"sendmsg", METHOD(socket_sendmsg), METH_VARARGS,
      "sendmsg($self, buffers, ancdata=(), flags=0, address=None, /)\n--\n\n"
-     "How many bytes of the parts the kernel took: sendmsg(2)."},
+     "How many bytes of the parts the kernel took: sendmsg(2). `ancdata`: (level, type, data) "
+     "each,\n"
+     "cmsg(3)."},
+    {"recvmsg", METHOD(socket_recvmsg), METH_VARARGS,
+     "recvmsg($self, bufsize, ancbufsize=0, flags=0, /)\n--\n\n"
+     "(data, [(level, type, data), ...], flags, the sender's address): recvmsg(2), cmsg(3)."},
+    {"recvmsg_into", METHOD(socket_recvmsg_into), METH_VARARGS,
+     "recvmsg_into($self, buffers, ancbufsize=0, flags=0, /)\n--\n\n"
+     "The same into an iterable of buffers, and how many bytes in the place of data."},
     {"_sendfile", METHOD(socket_sendfile), METH_VARARGS,
      "_sendfile($self, in_fd, offset, count, /)\n--\n\n"
      "How many bytes of the file the kernel took, 0 at its end: sendfile(2)."},
@@ -332,7 +340,7 @@ static PyType_Slot socket_slots[] = {
 static PyType_Spec socket_spec = {
     .name = "zolal._zolal.Socket",
     .basicsize = sizeof(struct socket_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = socket_slots,
 };
 

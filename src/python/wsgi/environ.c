@@ -100,7 +100,7 @@ failed:
 }
 
 int environ_cache_add_listener(struct environ_cache *cache, struct module_state *state,
-                               const struct address *addr, PyObject *early_hints)
+                               const struct address *addr, PyObject *early_hints, PyObject *more)
 {
     size_t size = (cache->template_count + 1) * sizeof(PyObject *);
     PyObject **templates = PyMem_Realloc(cache->templates, size);
@@ -110,11 +110,13 @@ int environ_cache_add_listener(struct environ_cache *cache, struct module_state 
     }
     cache->templates = templates;
     PyObject *environ = environ_template(state, addr, cache->threaded);
-    if (!environ || PyDict_SetItem(environ, S(WSGI_EARLY_HINTS), early_hints) < 0) {
+    if (!environ || PyDict_SetItem(environ, S(WSGI_EARLY_HINTS), early_hints) < 0 ||
+        (more && PyDict_Update(environ, more) < 0)) {
         Py_XDECREF(environ);
         return -1;
     }
     cache->templates[cache->template_count++] = environ;
+    cache->has_more |= more != NULL;
     return 0;
 }
 
@@ -214,14 +216,19 @@ static int environ_join(struct module_state *state, PyObject *environ, PyObject 
     return environ_set(environ, key, PyUnicode_FromFormat(format, before, value));
 }
 
-static int environ_add(struct module_state *state, PyObject *environ, PyObject *key,
-                       PyObject *value)
+/* A field that is there already came before, or the template says what is without it. */
+static int environ_add(const struct environ_cache *cache, struct module_state *state,
+                       PyObject *environ, PyObject *key, PyObject *value)
 {
     Py_ssize_t before = PyDict_GET_SIZE(environ);
     PyObject *there = PyDict_SetDefault(environ, key, value);
     if (!there)
         return -1;
-    return PyDict_GET_SIZE(environ) > before ? 0 : environ_join(state, environ, key, value);
+    if (PyDict_GET_SIZE(environ) > before)
+        return 0;
+    if (cache->has_more && (key == S(CONTENT_LENGTH) || key == S(CONTENT_TYPE)))
+        return PyDict_SetItem(environ, key, value);
+    return environ_join(state, environ, key, value);
 }
 
 /* A name too long to be remembered. */
@@ -232,7 +239,7 @@ static int environ_add_rare(const struct environ_cache *cache, struct module_sta
         return 0;
     PyObject *key = environ_key(state, field->name);
     PyObject *value = key ? latin1(field->value) : NULL;
-    int result = value ? environ_add(state, environ, key, value) : -1;
+    int result = value ? environ_add(cache, state, environ, key, value) : -1;
     Py_XDECREF(value);
     Py_XDECREF(key);
     return result;
@@ -254,7 +261,7 @@ static int environ_add_field(struct environ_cache *cache, struct module_state *s
             return -1;
         Py_XSETREF(known->value, value);
     }
-    return environ_add(state, environ, known->key, known->value);
+    return environ_add(cache, state, environ, known->key, known->value);
 }
 
 /* REMOTE_ADDR, borrowed from the cache; NULL with an exception set. */

@@ -40,6 +40,7 @@ enum header_map { HEADER_MAP_DROP, HEADER_MAP_REFUSE, HEADER_MAP_DANGEROUS };
 struct environ_cache {
     enum header_map header_map;
     bool threaded;
+    bool has_more;        /* the templates may have a CONTENT_TYPE, a CONTENT_LENGTH */
     PyObject **templates; /* dicts, one a listener */
     unsigned template_count;
     PyObject *last_path; /* the last PATH_INFO, when it was sent without '%' */
@@ -53,9 +54,10 @@ struct environ_cache {
 /* `threaded`: wsgi.multithread. */
 void environ_cache_init(struct environ_cache *cache, enum header_map header_map, bool threaded);
 
-/* `early_hints`: the callable of wsgi.early_hints. Returns 0, or -1 with an exception set. */
+/* `early_hints`: the callable of wsgi.early_hints. `more`: a dict of what else is in every environ,
+ * in the place of what there was; NULL: nothing. Returns 0, or -1 with an exception set. */
 int environ_cache_add_listener(struct environ_cache *cache, struct module_state *state,
-                               const struct address *addr, PyObject *early_hints);
+                               const struct address *addr, PyObject *early_hints, PyObject *more);
 int environ_cache_traverse(struct environ_cache *cache, visitproc visit, void *arg);
 void environ_cache_clear(struct environ_cache *cache);
 

@@ -192,20 +192,6 @@ static bool responder_failure_is_the_clients(const struct responder *responder)
            PyErr_ExceptionMatches(PyExc_OSError);
 }
 
-/* Ctrl-C while the application runs ends an embedded server, as it ends its wait for events. */
-static void responder_note_interrupt(struct responder *responder)
-{
-    struct server *server = responder->server;
-    if (server->handle_signals || !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
-        return;
-    PyObject *exception = exception_fetch();
-    Py_XSETREF(server->failure, Py_XNewRef(exception));
-    worker_stop(server->worker);
-    if (exception)
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_XDECREF(exception);
-}
-
 void responder_fail(struct responder *responder)
 {
     struct exchange *exchange = responder->exchange;
@@ -215,7 +201,7 @@ void responder_fail(struct responder *responder)
         if (exchange_body_refusal(exchange) != HTTP_ACCEPTED)
             refusal = exchange_body_refusal(exchange);
     } else {
-        responder_note_interrupt(responder);
+        server_note_interrupt(responder->server);
         responder_log_exception(responder, "the application failed");
     }
     if (exchange_head_sent(exchange))
@@ -259,11 +245,13 @@ static void responder_on_request(void *context, struct exchange *exchange)
     struct responder *before = responder_here;
     responder_here = responder;
     PyObject *arguments[] = {environ, (PyObject *)responder};
+    PyObject *application = Py_NewRef(server->application); /* another one may take its place */
     if (server->python_calls)
-        calls_enter(server->state, TRACE_PYTHON_APPLICATION, server->application);
-    responder->result = PyObject_Vectorcall(server->application, arguments, 2, NULL);
+        calls_enter(server->state, TRACE_PYTHON_APPLICATION, application);
+    responder->result = PyObject_Vectorcall(application, arguments, 2, NULL);
     if (server->python_calls)
         trace_python_leave(TRACE_PYTHON_APPLICATION, responder->result == NULL);
+    Py_DECREF(application);
     if (responder->result)
         responder_begin(responder);
     else

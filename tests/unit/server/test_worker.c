@@ -136,6 +136,10 @@ struct site {
     int read_error;
     int released;
     struct exchange *kept;
+    int file;    /* shorter than what is sent of it */
+    int flushed; /* what a flush of it returned */
+    struct memory_stream streams[2];
+    struct connection *beside; /* of the second stream */
 };
 
 static int count_answers(const struct client *client)
@@ -242,6 +246,42 @@ static void stream(struct site *played, struct exchange *exchange)
     exchange_finish(exchange);
 }
 
+/* A file that has become shorter since its size was asked for: finished, or flushed before that, or
+ * kept to go on with. */
+static void send_file(struct site *played, struct exchange *exchange, struct slice path)
+{
+    struct response_fields facts = {0};
+    int64_t length = slice_equal(path, SLICE("/file-unsaid")) ? -1 : 100;
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, length);
+    exchange_send_file(exchange, played->file, 0, 90, (struct lender){release, &played->released});
+    if (slice_equal(path, SLICE("/file-kept")))
+        return;
+    if (slice_equal(path, SLICE("/file-flushed")))
+        played->flushed = exchange_flush(exchange);
+    exchange_send(exchange, SLICE("ten bytes."), (struct lender){0});
+    exchange_finish(exchange);
+}
+
+#define LONG_FIELD "Overwriting: what there was before, to the end of it and beyond that, too\r\n"
+
+/* The connection ends, and another one is read: then the head is looked at. */
+static void outlive_connection(struct site *played, struct exchange *exchange)
+{
+    const struct request_head *head = exchange_head(exchange);
+    const struct slice other = SLICE("GET / HTTP/1.1\r\n" LONG_FIELD LONG_FIELD "Host: b\r\n\r\n");
+    struct response_fields facts = {0};
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 5);
+    played->streams[0].fail = ECONNRESET;
+    assert_int_equal(exchange_flush(exchange), -EPIPE);
+    assert_int_equal(buffer_append(&played->streams[1].in, other), 0);
+    connection_on_ready(&played->beside->watch, LOOP_READABLE);
+    assert_true(slice_equal(head->path, SLICE("/outlive")));
+    assert_int_equal(head->field_count, 1);
+    assert_true(slice_equal(head->fields[0].name, SLICE("Host")));
+    assert_true(slice_equal(head->fields[0].value, SLICE("a")));
+    exchange_finish(exchange);
+}
+
 static void on_request(void *context, struct exchange *exchange)
 {
     struct site *played = context;
@@ -268,6 +308,10 @@ static void on_request(void *context, struct exchange *exchange)
         exchange_finish(exchange);
     } else if (slice_equal(path, SLICE("/keep"))) {
         played->kept = exchange;
+    } else if (path.len >= 5 && memcmp(path.data, "/file", 5) == 0) {
+        send_file(played, exchange, path);
+    } else if (slice_equal(path, SLICE("/outlive"))) {
+        outlive_connection(played, exchange);
     } else {
         answer(exchange, 200, SLICE("hello"), 5);
     }
@@ -515,34 +559,174 @@ static void test_a_kept_exchange_is_aborted_when_the_worker_ends(void **state)
     assert_int_equal(site.aborts, 1);
 }
 
-/* What an aborted exchange was does not meet the next connection, whose request is refused. */
-static void test_a_spare_exchange_is_as_new(void **state)
+/* A worker whose loop nobody turns. */
+static void begin_without_loop(void)
 {
     struct worker_config config = {.limits = test_limits,
                                    .handler = {on_request, on_writable, on_abort, &site},
                                    .access_log_fd = -1,
                                    .context = &site};
-    struct address peer;
     struct error err = {0};
-    (void)state;
-    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
     assert_int_equal(worker_new(&site.worker, &config, &err), 0);
-    site.aborts = 0;
+    site.requests = site.aborts = site.released = site.flushed = 0;
     site.kept = NULL;
+}
+
+/* Its new connection, on which these requests have come. */
+static struct connection *connect_in_memory(struct memory_stream *memory, struct slice requests)
+{
+    struct address peer;
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    memory_stream_init(memory, 10000);
+    assert_int_equal(buffer_append(&memory->in, requests), 0);
+    struct connection *connection = connection_open_stream(site.worker, &memory->stream, &peer);
+    connection_on_ready(&connection->watch, LOOP_READABLE);
+    return connection;
+}
+
+/* What an aborted exchange was does not meet the next connection, whose request is refused. */
+static void test_a_spare_exchange_is_as_new(void **state)
+{
+    (void)state;
+    begin_without_loop();
     for (int i = 0; i < 4; i++) {
         struct memory_stream memory;
-        memory_stream_init(&memory, 10000);
         struct slice request =
             i % 2 == 0 ? SLICE("GET /keep HTTP/1.1\r\nHost: a\r\n\r\n") : SLICE("nonsense\r\n\r\n");
-        assert_int_equal(buffer_append(&memory.in, request), 0);
-        struct connection *connection = connection_open_stream(site.worker, &memory.stream, &peer);
-        connection_on_ready(&connection->watch, LOOP_READABLE);
-        connection_close(connection);
+        connection_close(connect_in_memory(&memory, request));
         worker_serve(site.worker, NULL);
         memory_stream_release(&memory);
     }
     assert_int_equal(site.aborts, 2);
     worker_free(site.worker);
+}
+
+static void test_a_head_outlives_its_connection_while_its_handler_runs(void **state)
+{
+    (void)state;
+    begin_without_loop();
+    site.beside = connect_in_memory(&site.streams[1], SLICE(""));
+    connect_in_memory(&site.streams[0], SLICE("GET /outlive HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_true(site.streams[0].closed);
+    worker_serve(site.worker, NULL);
+    assert_int_equal(site.requests, 2);
+    worker_free(site.worker);
+    memory_stream_release(&site.streams[0]);
+    memory_stream_release(&site.streams[1]);
+}
+
+#define FILE_HEAD "Content-Length: 100\r\n\r\n"
+
+/* The client has got the first answer, and what there was of a file of ten bytes; then our end. */
+static void assert_fell_short(struct memory_stream *memory, const char *head_end)
+{
+    struct slice out = buffer_slice(&memory->out);
+    assert_int_equal(buffer_append(&memory->out, slice_of("", 1)), 0);
+    const char *hello = strstr(out.data, "\r\n\r\nhello");
+    assert_non_null(hello);
+    const char *file = strstr(hello, head_end);
+    assert_non_null(file);
+    assert_string_equal(file + strlen(head_end), "ten bytes!");
+    assert_int_equal(site.released, 1);
+    assert_true(memory->out_ended);
+    assert_false(memory->closed);
+}
+
+/* It may still send, and then ends the connection. */
+static void assert_ends_with_client(struct memory_stream *memory, struct connection *connection)
+{
+    int requests = site.requests;
+    assert_int_equal(buffer_append(&memory->in, SLICE(HELLO)), 0);
+    connection_on_ready(&connection->watch, LOOP_READABLE);
+    worker_serve(site.worker, NULL);
+    assert_false(memory->closed);
+    memory->in_ended = true;
+    connection_on_ready(&connection->watch, LOOP_READABLE | LOOP_PEER_ENDED);
+    assert_true(memory->closed);
+    assert_false(memory->was_reset);
+    assert_int_equal(site.requests, requests);
+}
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+
+/* `batches`: replies wait for the turn's end, else for the next call. */
+static void check_file(struct slice requests, bool batches, const char *head_end)
+{
+    struct memory_stream memory;
+    begin_without_loop();
+    site.worker->batch_ticks = batches ? UINT64_MAX : 0;
+    struct connection *connection = connect_in_memory(&memory, requests);
+    worker_flush(site.worker);
+    assert_fell_short(&memory, head_end);
+    assert_ends_with_client(&memory, connection);
+    worker_free(site.worker);
+    memory_stream_release(&memory);
+}
+
+static void test_a_file_that_becomes_shorter_cuts_its_answer_alone(void **state)
+{
+    FILE *file = tmpfile();
+    (void)state;
+    fputs("ten bytes!", file);
+    fflush(file);
+    site.file = fileno(file);
+    check_file(SLICE(HELLO GET("/file") HELLO), true, FILE_HEAD);
+    assert_int_equal(site.requests, 3);
+    check_file(SLICE(HELLO GET("/file") HELLO), false, FILE_HEAD);
+    assert_int_equal(site.requests, 2);
+    check_file(SLICE(HELLO GET("/file") "GET / HTT"), true, FILE_HEAD);
+    check_file(SLICE(HELLO GET("/file-unsaid") HELLO), true, "chunked\r\n\r\n5a\r\n");
+    check_file(SLICE(HELLO GET("/file-flushed") HELLO), true, FILE_HEAD);
+    assert_int_equal(site.flushed, -EPIPE);
+    assert_int_equal(site.requests, 2);
+    check_file(SLICE(HELLO GET("/file-kept") HELLO), true, FILE_HEAD);
+    assert_int_equal(site.aborts, 1);
+    check_file(SLICE(HELLO GET("/file") GET("/keep")), true, FILE_HEAD);
+    assert_int_equal(site.aborts, 1);
+    fclose(file);
+}
+
+/* The next request waits for the handler meanwhile. */
+static void test_a_file_that_becomes_shorter_before_a_ready_request(void **state)
+{
+    struct memory_stream memory;
+    FILE *file = tmpfile();
+    (void)state;
+    fputs("ten bytes!", file);
+    fflush(file);
+    site.file = fileno(file);
+    begin_without_loop();
+    site.worker->batch_ticks = UINT64_MAX;
+    struct connection *connection = connect_in_memory(&memory, SLICE(HELLO GET("/file")));
+    site.worker->handler_busy = true;
+    assert_int_equal(buffer_append(&memory.in, SLICE(HELLO)), 0);
+    connection_on_ready(&connection->watch, LOOP_READABLE);
+    assert_int_equal(connection->state, CONNECTION_READY);
+    worker_flush(site.worker);
+    site.worker->handler_busy = false;
+    worker_serve(site.worker, NULL);
+    assert_int_equal(site.requests, 2);
+    assert_fell_short(&memory, FILE_HEAD);
+    assert_ends_with_client(&memory, connection);
+    worker_free(site.worker);
+    memory_stream_release(&memory);
+    fclose(file);
+}
+
+/* Only a reset says that an answer is not whole whose end is the connection's. */
+static void test_a_file_that_becomes_shorter_where_the_end_says_its_length(void **state)
+{
+    struct memory_stream memory;
+    FILE *file = tmpfile();
+    (void)state;
+    site.file = fileno(file);
+    begin_without_loop();
+    connect_in_memory(&memory, SLICE("GET /file-unsaid HTTP/1.0\r\n\r\n"));
+    worker_flush(site.worker);
+    assert_true(memory.was_reset);
+    worker_free(site.worker);
+    memory_stream_release(&memory);
+    fclose(file);
 }
 
 static const char *const fault_visits[] = {
@@ -692,6 +876,11 @@ int main(void)
         cmocka_unit_test_setup(test_a_stream_waits_for_its_client, setup),
         cmocka_unit_test_setup(test_a_kept_exchange_is_aborted_when_the_worker_ends, setup),
         cmocka_unit_test_setup(test_a_spare_exchange_is_as_new, setup),
+        cmocka_unit_test_setup(test_a_head_outlives_its_connection_while_its_handler_runs, setup),
+        cmocka_unit_test_setup(test_a_file_that_becomes_shorter_cuts_its_answer_alone, setup),
+        cmocka_unit_test_setup(test_a_file_that_becomes_shorter_before_a_ready_request, setup),
+        cmocka_unit_test_setup(test_a_file_that_becomes_shorter_where_the_end_says_its_length,
+                               setup),
         cmocka_unit_test_setup(test_every_allocation_fails_once, setup),
         cmocka_unit_test_setup(test_every_system_call_fails_once, setup),
         cmocka_unit_test_setup(test_running_out_of_descriptors_passes, setup),

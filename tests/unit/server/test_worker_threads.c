@@ -49,6 +49,12 @@ static struct site {
     _Atomic bool has_run; /* not guarded: worker_run has returned */
     sem_t arrivals;       /* of application threads that wait, or are back */
     sem_t leader_waits;
+    int other;          /* the peer's end of a second connection */
+    bool stop_in_heads; /* a stop comes in the middle of both requests' heads */
+    bool rest_in_wait;  /* the rest of a request head comes while the leader waits */
+    bool waits_idly;    /* the leader waits, though all is done */
+    unsigned calls;     /* of a handler that counts them */
+    bool head_stayed;   /* outlive_connection: it is what it was */
     char message[300];
 } site;
 
@@ -87,6 +93,34 @@ static void send_stop_and_request(void)
     }
 }
 
+#define HEAD_BEGIN "GET / HTTP/1.1\r\n"
+#define HEAD_END   "Host: a\r\n\r\n"
+
+/* The stop, and when the loop has seen to it the rest of both requests. What happened before is of
+ * no matter, so that they come in one turn. */
+static void send_stop_then_heads(void)
+{
+    struct epoll_event events[8];
+    if (!site.worker->stopping) {
+        worker_stop(site.worker);
+        return;
+    }
+    site.stop_in_heads = false;
+    epoll_wait(site.worker->loop.epoll_fd, events, 8, 0);
+    send(site.client, HEAD_END, sizeof(HEAD_END) - 1, 0);
+    send(site.other, HEAD_END, sizeof(HEAD_END) - 1, 0);
+}
+
+/* Nobody would wake the leader before the stop's time is over. */
+static void see_idle_wait(void)
+{
+    const struct worker *worker = site.worker;
+    if (!worker->stopping || worker_connections(worker) > 0 || worker->calls > 0)
+        return;
+    site.waits_idly = true;
+    worker_stop(site.worker);
+}
+
 static _Thread_local bool has_arrived;
 
 static void arrive(void)
@@ -105,6 +139,13 @@ static void *unlock(void *context)
             site.stop_in_wait = false;
             send_stop_and_request();
         }
+        if (site.stop_in_heads && worker_deadline(site.worker) > 0)
+            send_stop_then_heads();
+        if (site.rest_in_wait && worker_deadline(site.worker) > 0) {
+            site.rest_in_wait = false;
+            send(site.client, HEAD_END, sizeof(HEAD_END) - 1, 0);
+        }
+        see_idle_wait();
         sem_post(&site.leader_waits);
     }
     pthread_mutex_unlock(&site.lock);
@@ -170,6 +211,26 @@ static void on_abort(void *context, struct exchange *exchange)
     unlock(context);
     rest(100);
     lock(context, NULL);
+    site.aborts++;
+}
+
+/* The first lasts until all has ended. The next, by which the end closes connections, lasts until
+ * the first one's thread has gone on from there, as far as it does. */
+static void abort_during_the_end(void *context, struct exchange *exchange)
+{
+    bool is_first = !site.worker->lead.ended;
+    (void)exchange;
+    if (is_first) {
+        site.is_over = true;
+        lead_call_keeper(&site.worker->lead);
+    }
+    for (int ms = 0; ms < PATIENCE_MS; ms++) {
+        if (is_first ? site.worker->lead.ended : site.aborts > 0)
+            break;
+        unlock(context);
+        rest(1);
+        lock(context, NULL);
+    }
     site.aborts++;
 }
 
@@ -245,6 +306,66 @@ static void once(void *context, struct exchange *exchange)
     worker_stop(site.worker);
 }
 
+/* The first answers; the next parts with the lead, and has ended before another takes it up. */
+static void part_in_second(void *context, struct exchange *exchange)
+{
+    (void)context;
+    if (++site.calls == 2)
+        worker_let_go(site.worker, exchange);
+    answer(exchange);
+}
+
+static void count_call(void *context, struct exchange *exchange)
+{
+    (void)context;
+    site.calls++;
+    answer(exchange);
+}
+
+/* All but a request that is not to be served any more. */
+static void keep_others(void *context, struct exchange *exchange)
+{
+    struct slice path = exchange_head(exchange)->path;
+    if (slice_equal(path, SLICE("/late")))
+        count_call(context, exchange);
+    else if (slice_equal(path, SLICE("/turn")))
+        exchange_yield(exchange);
+    else
+        keep(context, exchange);
+}
+
+/* Its client leaves. The lead goes on, and frees the connection; then the head is looked at. */
+static void outlive_connection(void *context, struct exchange *exchange)
+{
+    const struct request_head *head = exchange_head(exchange);
+    struct response_fields facts = {0};
+    shutdown(site.client, SHUT_RDWR);
+    exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 0);
+    exchange_flush(exchange);
+    worker_let_go(site.worker, exchange);
+    worker_stop(site.worker); /* for a turn, at the end of which it is freed */
+    for (int ms = 0; ms < PATIENCE_MS && !list_is_empty(&site.worker->closed); ms++) {
+        unlock(context);
+        rest(1);
+        lock(context, NULL);
+    }
+    site.head_stayed = exchange_is_orphan(exchange) && list_is_empty(&site.worker->closed) &&
+                       slice_equal(head->path, SLICE("/")) && head->field_count == 1 &&
+                       slice_equal(head->fields[0].value, SLICE("a"));
+    exchange_finish(exchange);
+}
+
+/* Another connection. Returns the peer's end. */
+static int connect_to_worker(void)
+{
+    struct address peer;
+    int pair[2];
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
+    return pair[0];
+}
+
 /* A worker of so many threads that has one connection. */
 static void begin(unsigned threads, void (*on_request)(void *context, struct exchange *exchange))
 {
@@ -259,8 +380,6 @@ static void begin(unsigned threads, void (*on_request)(void *context, struct exc
                                    .on_message = on_message,
                                    .context = &site};
     struct error err = {0};
-    struct address peer;
-    int pair[2];
     memset(&site, 0, sizeof(site));
     pthread_mutex_init(&site.lock, NULL);
     sem_init(&site.arrivals, 0, 0);
@@ -269,10 +388,7 @@ static void begin(unsigned threads, void (*on_request)(void *context, struct exc
     site.thread_most = threads;
     pthread_mutex_lock(&site.lock);
     assert_int_equal(worker_new(&site.worker, &config, &err), 0);
-    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
-    site.client = pair[0];
+    site.client = connect_to_worker();
 }
 
 /* Run it to its end, when all threads must be back. Returns as worker_run. */
@@ -316,6 +432,25 @@ static void test_a_stop_is_not_lost_with_the_lead(void **state)
     assert_int_equal(run(NULL), 0);
     assert_true(site.saw_stop);
     assert_answered();
+    end();
+}
+
+/* The last answer of a turn waits for its end, and nothing else is left when the next leader
+ * begins.
+ */
+static void test_a_stop_does_not_wait_for_an_answer_that_the_turn_has_left(void **state)
+{
+    (void)state;
+    begin(2, part_in_second);
+    site.worker->batch_ticks = UINT64_MAX; /* no call flushes what waits */
+    site.stop_in_heads = true;
+    site.other = connect_to_worker();
+    send(site.client, HEAD_BEGIN, sizeof(HEAD_BEGIN) - 1, 0);
+    send(site.other, HEAD_BEGIN, sizeof(HEAD_BEGIN) - 1, 0);
+    assert_int_equal(run(NULL), 0);
+    assert_false(site.waits_idly);
+    assert_answered();
+    close(site.other);
     end();
 }
 
@@ -376,6 +511,49 @@ static void test_the_end_waits_for_on_abort(void **state)
     assert_int_equal(run(NULL), 0);
     pthread_join(client, NULL);
     assert_int_equal(site.aborts, 1);
+    end();
+}
+
+/* A flush before a call closes a connection, and all ends while the handler is told. `third`: the
+ * last of three requests of one turn; the first stays open, and is what the end closes next. */
+static void check_no_call_after_the_end(const char *second, const char *third, bool second_leaves)
+{
+    int peers[2];
+    begin(2, keep_others);
+    site.worker->config.handler.on_writable = count_call;
+    site.worker->config.handler.on_abort = abort_during_the_end;
+    site.worker->batch_ticks = 0; /* each call flushes what waits */
+    send(site.client, HELLO, sizeof(HELLO) - 1, 0);
+    peers[0] = connect_to_worker();
+    send(peers[0], second, strlen(second), 0);
+    peers[1] = connect_to_worker();
+    send(peers[1], third, strlen(third), 0);
+    close(peers[second_leaves ? 0 : 1]);
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.aborts >= 2);
+    assert_int_equal(site.calls, 0);
+    close(peers[second_leaves ? 1 : 0]);
+    end();
+}
+
+static void test_no_call_after_the_end(void **state)
+{
+    (void)state;
+    check_no_call_after_the_end(HELLO, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n", true);
+    /* The turn that the second has asked for comes after the third's request. */
+    check_no_call_after_the_end("GET /turn HTTP/1.1\r\nHost: a\r\n\r\n", HELLO, false);
+}
+
+/* Its head has come in two parts, so that the connection has the bytes. (Freed with it, it is seen
+ * by ASan.) */
+static void test_a_head_outlives_its_connection_while_its_handler_runs(void **state)
+{
+    (void)state;
+    begin(2, outlive_connection);
+    site.rest_in_wait = true;
+    send(site.client, HEAD_BEGIN, sizeof(HEAD_BEGIN) - 1, 0);
+    assert_int_equal(run(NULL), 0);
+    assert_true(site.head_stayed);
     end();
 }
 
@@ -599,9 +777,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_stop_is_not_lost_with_the_lead),
+        cmocka_unit_test(test_a_stop_does_not_wait_for_an_answer_that_the_turn_has_left),
         cmocka_unit_test(test_a_stop_leaves_no_event_of_a_listener),
         cmocka_unit_test(test_the_end_in_a_call_leaves_no_event),
         cmocka_unit_test(test_the_end_waits_for_on_abort),
+        cmocka_unit_test(test_no_call_after_the_end),
+        cmocka_unit_test(test_a_head_outlives_its_connection_while_its_handler_runs),
         cmocka_unit_test(test_the_end_by_a_signal_wakes_the_leader),
         cmocka_unit_test(test_the_time_for_the_last_threads_does_not_begin_again),
         cmocka_unit_test(test_a_call_that_blocks_or_computes_for_long_loses_the_lead),

@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,6 +55,41 @@ WRAP(int, getsockopt, (int fd, int level, int option, void *value, socklen_t *le
 WRAP(int, setsockopt, (int fd, int level, int option, const void *value, socklen_t len),
      (fd, level, option, value, len))
 WRAP(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len))
+WRAP(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len), (fd, addr, len))
+WRAP(int, socketpair, (int family, int type, int protocol, int fds[2]),
+     (family, type, protocol, fds))
+WRAP(ssize_t, recvfrom,
+     (int fd, void *data, size_t len, int flags, struct sockaddr *addr, socklen_t *addr_len),
+     (fd, data, len, flags, addr, addr_len))
+WRAP(ssize_t, sendto,
+     (int fd, const void *data, size_t len, int flags, const struct sockaddr *addr,
+      socklen_t addr_len),
+     (fd, data, len, flags, addr, addr_len))
+WRAP(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags))
+WRAP(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms), (fds, count, timeout_ms))
+
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...);
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_fcntl64(int fd, int command, ...)
+{
+    va_list args;
+    va_start(args, command);
+    int value = va_arg(args, int);
+    va_end(args);
+    return fails() ? -1 : __real_fcntl64(fd, command, value);
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list args;
+    va_start(args, request);
+    void *value = va_arg(args, void *);
+    va_end(args);
+    return fails() ? -1 : __real_ioctl(fd, request, value);
+}
 
 static struct recording *recording;
 static struct reader *reader;
@@ -232,6 +268,109 @@ static void test_accept_and_sendfile(void **state)
     close(file);
 }
 
+/* Datagrams with their addresses. */
+static void test_datagrams(void **state)
+{
+    struct sockaddr_in addr = loopback(), from = {0};
+    socklen_t len = sizeof(addr);
+    char data[16];
+    (void)state;
+    int receiver = kernel_socket(AF_INET, SOCK_DGRAM, 0);
+    int sender = kernel_socket(AF_INET, SOCK_DGRAM, 0);
+    recorded(TRACE_SOCKET, -1, receiver);
+    recorded(TRACE_SOCKET, -1, sender);
+    assert_int_equal(kernel_bind(receiver, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    recorded(TRACE_BIND, receiver, 0);
+    assert_int_equal(kernel_getsockname(receiver, (struct sockaddr *)&addr, &len), 0);
+    recorded(TRACE_GETSOCKNAME, receiver, 0);
+    assert_int_equal(kernel_sendto(sender, "abc", 3, 0, (struct sockaddr *)&addr, len), 3);
+    struct reader_event event = recorded(TRACE_SENDTO, sender, 3);
+    assert_int_equal(event.event.argument, 3);
+    assert_int_equal(event.args_len, sizeof(addr));
+    assert_memory_equal(event.args, &addr, sizeof(addr));
+    assert_int_equal(kernel_getpeername(sender, (struct sockaddr *)&from, &len), -ENOTCONN);
+    assert_int_equal(recorded(TRACE_GETPEERNAME, sender, -ENOTCONN).args_len, 0);
+    len = sizeof(from);
+    assert_int_equal(
+        kernel_recvfrom(receiver, data, sizeof(data), 0, (struct sockaddr *)&from, &len), 3);
+    event = recorded(TRACE_RECVFROM, receiver, 3);
+    assert_int_equal(event.event.argument, sizeof(data));
+    assert_memory_equal(event.args, &from, sizeof(from));
+    assert_int_equal(from.sin_addr.s_addr, addr.sin_addr.s_addr);
+    assert_int_equal(kernel_connect(sender, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    recorded(TRACE_CONNECT, sender, 0);
+    assert_int_equal(kernel_getpeername(sender, (struct sockaddr *)&from, &len), 0);
+    assert_memory_equal(recorded(TRACE_GETPEERNAME, sender, 0).args, &addr, sizeof(addr));
+    kernel_close(sender);
+    kernel_close(receiver);
+}
+
+/* A pair; its messages with a descriptor; waiting for it; its copy and its flags. */
+static void test_a_pair(void **state)
+{
+    int pair[2], passed = 0;
+    char data[16], head[] = "head", control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {head, 4};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    (void)state;
+    assert_int_equal(kernel_socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    struct reader_event event = recorded(TRACE_SOCKETPAIR, -1, 0);
+    int32_t args[5];
+    memcpy(args, event.args, sizeof(args));
+    assert_true(args[0] == AF_UNIX && args[3] == pair[0] && args[4] == pair[1]);
+
+    struct pollfd polled[2] = {{.fd = pair[0], .events = POLLIN},
+                               {.fd = pair[1], .events = POLLOUT}};
+    assert_int_equal(kernel_poll(polled, 1, 0), 0);
+    event = recorded(TRACE_POLL, pair[0], 0);
+    assert_int_equal(event.event.argument, 1);
+    assert_int_equal(event.args_len, sizeof(int32_t) + sizeof(polled[0]));
+    assert_int_equal(kernel_poll(polled, 2, -1), 1);
+    event = recorded(TRACE_POLL, -1, 1);
+    struct pollfd seen[2];
+    memcpy(args, event.args, sizeof(int32_t));
+    memcpy(seen, event.args + sizeof(int32_t), sizeof(seen));
+    assert_int_equal(args[0], -1);
+    assert_true(seen[1].fd == pair[1] && seen[1].revents == POLLOUT);
+    assert_int_equal(kernel_poll(NULL, 0, 0), 0);
+    assert_int_equal(recorded(TRACE_POLL, -1, 0).args_len, sizeof(int32_t));
+
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    *rights = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(rights), &pair[0], sizeof(int));
+    assert_int_equal(kernel_sendmsg_message(pair[0], &message, 0), 4);
+    recorded(TRACE_SENDMSG, pair[0], 4);
+    part = (struct iovec){data, sizeof(data)};
+    assert_int_equal(kernel_recvmsg(pair[1], &message, 0), 4);
+    event = recorded(TRACE_RECVMSG, pair[1], 4);
+    assert_int_equal(event.event.argument, 1);
+    assert_int_equal(event.args_len, sizeof(uint64_t));
+    assert_memory_equal(data, "head", 4);
+    memcpy(&passed, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
+    assert_true(passed > 0);
+    kernel_close(passed);
+    recorded(TRACE_CLOSE, passed, 0);
+
+    int copy = kernel_fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
+    assert_true(copy > pair[0]);
+    assert_int_equal(recorded(TRACE_FCNTL, pair[0], copy).event.argument, F_DUPFD_CLOEXEC);
+    assert_int_equal(kernel_fcntl(copy, F_GETFD, 0), FD_CLOEXEC);
+    recorded(TRACE_FCNTL, copy, FD_CLOEXEC);
+    for (int32_t on = 1; on >= 0; on--) {
+        assert_int_equal(kernel_set_nonblocking(copy, on), 0);
+        event = recorded(TRACE_IOCTL, copy, 0);
+        assert_int_equal(event.event.argument, FIONBIO);
+        assert_memory_equal(event.args, &on, sizeof(on));
+        assert_int_equal(kernel_fcntl(copy, F_GETFL, 0) & O_NONBLOCK, on ? O_NONBLOCK : 0);
+        assert_int_equal(reader_next(reader, &event), 1);
+    }
+    kernel_close(copy);
+    kernel_close(pair[0]);
+    kernel_close(pair[1]);
+}
+
 /* Each failure is passed on as -errno, and recorded as that. */
 static void test_failures(void **state)
 {
@@ -240,9 +379,11 @@ static void test_failures(void **state)
     socklen_t len = sizeof(addr);
     char x[] = "x";
     struct iovec part = {x, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    struct pollfd polled = {.fd = 9, .events = POLLIN};
     char data[4];
     off_t offset = 0;
-    int value = 0;
+    int value = 0, pair[2];
     (void)state;
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         int code = code_to_fail = codes[i];
@@ -275,6 +416,22 @@ static void test_failures(void **state)
         recorded(TRACE_SETSOCKOPT, 9, -code);
         assert_int_equal(kernel_getsockname(9, sa, &len), -code);
         recorded(TRACE_GETSOCKNAME, 9, -code);
+        assert_int_equal(kernel_getpeername(9, sa, &len), -code);
+        recorded(TRACE_GETPEERNAME, 9, -code);
+        assert_int_equal(kernel_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), -code);
+        recorded(TRACE_SOCKETPAIR, -1, -code);
+        assert_int_equal(kernel_recvfrom(9, data, 4, 0, sa, &len), -code);
+        assert_int_equal(recorded(TRACE_RECVFROM, 9, -code).args_len, 0);
+        assert_int_equal(kernel_sendto(9, data, 4, 0, sa, len), -code);
+        recorded(TRACE_SENDTO, 9, -code);
+        assert_int_equal(kernel_recvmsg(9, &message, 0), -code);
+        recorded(TRACE_RECVMSG, 9, -code);
+        assert_int_equal(kernel_poll(&polled, 1, 0), -code);
+        recorded(TRACE_POLL, 9, -code);
+        assert_int_equal(kernel_fcntl(9, F_DUPFD_CLOEXEC, 0), -code);
+        recorded(TRACE_FCNTL, 9, -code);
+        assert_int_equal(kernel_set_nonblocking(9, 1), -code);
+        recorded(TRACE_IOCTL, 9, -code);
         code_to_fail = 0;
     }
     assert_int_equal(kernel_read(-1, data, 4), -EBADF);
@@ -288,6 +445,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_the_life_of_a_connection, begin, end),
         cmocka_unit_test_setup_teardown(test_accept_and_sendfile, begin, end),
+        cmocka_unit_test_setup_teardown(test_datagrams, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_pair, begin, end),
         cmocka_unit_test_setup_teardown(test_failures, begin, end),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -377,6 +377,70 @@ static void test_what_is_no_recording_is_said(void **state)
     unlink(path);
 }
 
+static void *record_and_end(void *unused)
+{
+    assert_int_equal(recorder_attach_until_end(recording), 0);
+    assert_int_equal(recorder_attach_until_end(recording), 0); /* once is enough */
+    trace_call(TRACE_CLOSE, 7, 0, 0, trace_start());
+    return unused;
+}
+
+/* More threads than the recording has chunks: each gives its own back when it ends. */
+static void test_a_thread_that_is_not_ours_leaves_at_its_end(void **state)
+{
+    (void)state;
+    begin(1);
+    uint32_t chunks = reader_header(reader)->chunks;
+    for (uint32_t i = 0; i < 3 * chunks; i++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, record_and_end, NULL), 0);
+        pthread_join(thread, NULL);
+        struct reader_event event = next();
+        /* A chunk that is taken anew had slots that nobody wrote: the reader cannot know. */
+        if (event.event.kind == TRACE_LOST)
+            event = next();
+        assert_int_equal(event.event.fd, 7);
+    }
+    assert_int_equal(atomic_load(&reader_header(reader)->dropped), 0);
+    assert_int_equal(atomic_load(&recording->users), 2);
+    end();
+}
+
+/* Attach, and go on writing when the recording has ended and another has begun. */
+static void *outlive_a_recording(void *argument)
+{
+    pthread_barrier_t *barrier = argument;
+    assert_int_equal(recorder_attach_until_end(recording), 0);
+    trace_call(TRACE_CLOSE, 1, 0, 0, trace_start());
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    for (int i = 0; i < 2000; i++)
+        trace_call(TRACE_CLOSE, 2, 0, 0, trace_start());
+    assert_false(recorder_is_of(recording));
+    assert_int_equal(recorder_attach_until_end(recording), 0);
+    trace_call(TRACE_CLOSE, 3, 0, 0, trace_start());
+    return NULL;
+}
+
+static void test_a_recording_ends_while_a_thread_writes(void **state)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    (void)state;
+    pthread_barrier_init(&barrier, NULL, 2);
+    begin(1);
+    assert_int_equal(pthread_create(&thread, NULL, outlive_a_recording, &barrier), 0);
+    pthread_barrier_wait(&barrier);
+    assert_int_equal(next().event.fd, 1);
+    end();
+    begin(1);
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    assert_int_equal(next().event.fd, 3);
+    end();
+    pthread_barrier_destroy(&barrier);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +453,8 @@ int main(void)
         cmocka_unit_test(test_what_was_overwritten_is_told),
         cmocka_unit_test(test_a_reader_beside_writers_at_full_rate),
         cmocka_unit_test(test_when_all_chunks_are_held_events_are_dropped_and_counted),
+        cmocka_unit_test(test_a_thread_that_is_not_ours_leaves_at_its_end),
+        cmocka_unit_test(test_a_recording_ends_while_a_thread_writes),
         cmocka_unit_test(test_hostile_files),
         cmocka_unit_test(test_what_is_no_recording_is_said),
     };

@@ -1,0 +1,30 @@
+"""Printing a recording while it grows, by another process: so it costs the server nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+class Follower:
+    """Prints the journeys in the recording at `path` to standard error, until close() or the end of
+    the recording's process."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        # By its path: with -m a folder named zolal in the current one would come first.
+        printer = os.path.join(os.path.dirname(__file__), "__main__.py")
+        # By descriptor: a server that ends at once may have removed the file before the printer is
+        # up.
+        recording = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            command = [sys.executable, printer, "--follow", "--until-input"]
+            command.append(f"/dev/fd/{recording}")
+            self._process = subprocess.Popen(command, pass_fds=(recording,), stdin=subprocess.PIPE)
+        finally:
+            os.close(recording)
+
+    def close(self) -> None:
+        """Let it print what there is, and wait for that."""
+        self._process.communicate(b"end\n")
