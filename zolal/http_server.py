@@ -111,7 +111,7 @@ def _parse_head(lines: list[bytes], message_class: type[Message]) -> tuple[Messa
     """(the headers, whether every line is as RFC 9112 5 has it). The others are read as the email
     package reads them."""
     fields = [_FIELD_LINE.fullmatch(line) for line in lines[:-1]]
-    well_formed = None not in fields and lines[-1] != b""
+    well_formed = None not in fields
     if well_formed and message_class is http.client.HTTPMessage:
         message: Message = message_class()
         for field in fields:
@@ -239,7 +239,8 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Too many headers", str(error)
             )
         self.headers, well_formed = _parse_head(lines, self.MessageClass)
-        if self.protocol_version >= "HTTP/1.1":
+        at_end = lines[-1] == b""
+        if self.protocol_version >= "HTTP/1.1" and not at_end:
             try:
                 self._frame(well_formed)
             except _Ambiguous as error:
