@@ -49,12 +49,19 @@ class Server:
         came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror.
         `environ`: what else every environ has, in the place of what it would have."""
 
-    def adopt(self, fileno: int, *, environ: dict[str, Any] = ...) -> str:
+    def adopt(
+        self, fileno: int, *, environ: dict[str, Any] = ..., leave_queue: bool = False
+    ) -> str:
         """Take connections from a listening socket, through a descriptor of our own: the caller
-        keeps and closes `fileno`, which is made non-blocking. Returns its address."""
+        keeps and closes `fileno`, which is made non-blocking. Returns its address. `leave_queue`:
+        who waits in its queue at the end of run() is not answered, but left to who serves next."""
 
     application: Callable[[dict[str, Any], Any], Iterable[bytes]]
     """What run() calls for a request. Setting it does nothing unless run() runs."""
+
+    def filenos(self) -> list[int]:
+        """The descriptors of the listeners, in the order in which they came; they stay the
+        server's."""
 
     def _follow(self, number: int) -> None:
         """The life of an application thread: what each that the server starts calls. One that
