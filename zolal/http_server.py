@@ -111,7 +111,7 @@ def _parse_head(lines: list[bytes], message_class: type[Message]) -> tuple[Messa
     """(the headers, whether every line is as RFC 9112 5 has it). The others are read as the email
     package reads them."""
     fields = [_FIELD_LINE.fullmatch(line) for line in lines[:-1]]
-    well_formed = None not in fields and lines[-1] != b""
+    well_formed = None not in fields
     if well_formed and message_class is http.client.HTTPMessage:
         message: Message = message_class()
         for field in fields:
@@ -164,6 +164,8 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
     _body_left_until: int | None = None
     """Where in rfile the request's body ends."""
     _body_is_chunked = False
+    _may_end_in_head = False
+    """Whether a head is answered that ends with the connection, where connections are kept."""
 
     # ------------------------------------------------------------------------------ requests
 
@@ -239,6 +241,8 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Too many headers", str(error)
             )
         self.headers, well_formed = _parse_head(lines, self.MessageClass)
+        if lines[-1] == b"":
+            well_formed = well_formed and self._may_end_in_head
         if self.protocol_version >= "HTTP/1.1":
             try:
                 self._frame(well_formed)
