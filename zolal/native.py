@@ -97,8 +97,10 @@ ORIGINALS = {
     "django.core.servers.basehttp",
     "http.server",
     "socketserver",
+    "wsgiref.handlers",
     "wsgiref.simple_server",
     "zolal.basehttp",
+    "zolal.handlers",
     "zolal.http_server",
     "zolal.simple_server",
     "zolal.socketserver",
@@ -161,6 +163,8 @@ def overridden(server: Any) -> Iterator[str]:
     for name in HANDLER_HOOKS:
         if not is_as_it_is(handler, name):
             yield name
+    if not answers_as_it_is(handler):
+        yield "ServerHandler"
     for name, value in HANDLER_VALUES.items():
         if getattr(handler, name, value) != value:
             yield name
@@ -169,6 +173,20 @@ def overridden(server: Any) -> Iterator[str]:
             yield name
     if type(server.socket) is not socket.socket:
         yield "socket"  # one that encrypts, say
+
+
+def answers_as_it_is(handler: type) -> bool:
+    """Is the ServerHandler that the handler's module answers with as it is, and all its methods?"""
+    for cls in handler.__mro__:
+        if "handle_one_request" in vars(cls):
+            answering = getattr(sys.modules.get(cls.__module__), "ServerHandler", object)
+            return all(
+                is_as_it_is(base, name)
+                for base in answering.__mro__
+                for name, value in vars(base).items()
+                if isinstance(value, types.FunctionType)
+            )
+    return True
 
 
 def can_serve(server: Any) -> bool:

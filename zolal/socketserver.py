@@ -707,7 +707,7 @@ class StreamRequestHandler(BaseRequestHandler):
             self.wfile = self.connection.makefile("wb", self.wbufsize)
 
     def _is_tcp(self) -> bool:
-        family = getattr(self.connection, "family", socket.AF_INET)
+        family = getattr(self.connection, "family", None)
         return family in (socket.AF_INET, socket.AF_INET6)
 
     def _reader(self) -> Any:

@@ -1,4 +1,4 @@
-"""entrance_make_server.py MODULE:ATTRIBUTE PORT [threaded]: the application by zolal.simple_server."""
+"""MODULE:ATTRIBUTE PORT [threaded]: the application by zolal.simple_server."""
 
 import importlib
 import sys
