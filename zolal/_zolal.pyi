@@ -49,12 +49,19 @@ class Server:
         came to be (port 0 becomes a port). OSError: errno, and a line for the user as strerror.
         `environ`: what else every environ has, in the place of what it would have."""
 
-    def adopt(self, fileno: int, *, environ: dict[str, Any] = ...) -> str:
+    def adopt(
+        self, fileno: int, *, environ: dict[str, Any] = ..., leave_queue: bool = False
+    ) -> str:
         """Take connections from a listening socket, through a descriptor of our own: the caller
-        keeps and closes `fileno`, which is made non-blocking. Returns its address."""
+        keeps and closes `fileno`, which is made non-blocking. Returns its address. `leave_queue`:
+        who waits in its queue at the end of run() is not answered, but left to who serves next."""
 
     application: Callable[[dict[str, Any], Any], Iterable[bytes]]
     """What run() calls for a request. Setting it does nothing unless run() runs."""
+
+    def filenos(self) -> list[int]:
+        """The descriptors of the listeners, in the order in which they came; they stay the
+        server's."""
 
     def _follow(self, number: int) -> None:
         """The life of an application thread: what each that the server starts calls. One that
@@ -87,6 +94,9 @@ def trace_enter(text: str, line: int = 0, /) -> None:
 
 def trace_leave(failed: bool = False, /) -> None:
     """Record that it is over, whether an exception left it."""
+
+def recording_path() -> str | None:
+    """Of this process's recording, "" when it lies in anonymous memory; None: there is none."""
 
 class Event(NamedTuple):
     kind: str
@@ -135,7 +145,7 @@ class Socket:
         family: int = -1,
         type: int = -1,
         proto: int = -1,
-        fileno: int | _HasFileno | None = None,
+        fileno: int | None = None,
     ) -> None:
         """-1: AF_INET, SOCK_STREAM, 0; with `fileno`: what the kernel says. socket(2)."""
 

@@ -340,22 +340,19 @@ def wants_xray() -> bool:
     return os.environ.get("ZOLAL_XRAY", "") not in ("", "0")
 
 
-_recording_path = ""
-_recording_pid = 0
 _follower: Follower | None = None
 
 
 def start_recording(xray: bool = False) -> str:
     """This process's recording; it is started if there is none. Returns its path, "" when only this
     process can read it."""
-    global _recording_path, _recording_pid
-    if _recording_pid != os.getpid():
-        _recording_pid = os.getpid()
+    path = _zolal.recording_path()
+    if path is None:
         try:
-            _recording_path = _zolal.recording_start(XRAY_SIZE if xray else 0)
-        except (OSError, RuntimeError, MemoryError):
-            _recording_path = ""  # somebody else started it, or there is no room: one goes without
-    return _recording_path
+            path = _zolal.recording_start(XRAY_SIZE if xray else 0)
+        except (OSError, MemoryError):
+            path = ""  # there is no room: one goes without
+    return path
 
 
 def follow_recording() -> None:
@@ -376,19 +373,15 @@ def _end() -> None:
         if core is not None:
             core.stop()
         server._ended.wait(1)
-    if _recording_pid != os.getpid():
-        return
     if _follower:
         _follower.close()
-    if _recording_path:
-        try:
-            os.unlink(_recording_path)
-        except OSError:
-            pass
+    _zolal.recording_stop()
 
 
 def _after_fork() -> None:
     """The parent serves; what the child starts is its own."""
+    global _follower
+    _follower = None
     _running.clear()
     for server in list(_servers):
         server._begin_unstarted()

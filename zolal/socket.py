@@ -13,7 +13,7 @@ import io
 import os
 import socket as _standard
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from socket import (
     AF_INET,
     AF_INET6,
@@ -51,6 +51,9 @@ getdefaulttimeout = _zolal.getdefaulttimeout
 setdefaulttimeout = _zolal.setdefaulttimeout
 SocketType = _zolal.Socket
 error = OSError
+
+# Type checkers know it from 3.11 on.
+_text_encoding: Callable[[str | None], str] = vars(io)["text_encoding"]
 
 _LOCALHOST, _LOCALHOST_V6 = "127.0.0.1", "::1"
 
@@ -272,7 +275,7 @@ class socket(_zolal.Socket):
             buffer = io.BufferedReader(raw, size) if reading else io.BufferedWriter(raw, size)
         if binary:
             return buffer
-        text = io.TextIOWrapper(buffer, io.text_encoding(encoding), errors, newline)
+        text = io.TextIOWrapper(buffer, _text_encoding(encoding), errors, newline)
         text.mode = mode  # type: ignore[misc]
         return text
 

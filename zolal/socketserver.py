@@ -638,7 +638,7 @@ class _SocketReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        count: int | None = self._raw.readinto(buffer)  # type: ignore[attr-defined]
+        count: int | None = self._raw.readinto(buffer)
         self._taken += count or 0
         return count
 
@@ -707,7 +707,7 @@ class StreamRequestHandler(BaseRequestHandler):
             self.wfile = self.connection.makefile("wb", self.wbufsize)
 
     def _is_tcp(self) -> bool:
-        family = getattr(self.connection, "family", socket.AF_INET)
+        family = getattr(self.connection, "family", None)
         return family in (socket.AF_INET, socket.AF_INET6)
 
     def _reader(self) -> Any:

@@ -51,6 +51,15 @@ static PyObject *recording_stop(PyObject *module, PyObject *args, PyObject *keyw
     Py_RETURN_NONE;
 }
 
+static PyObject *recording_get_path(PyObject *module, PyObject *unused)
+{
+    const struct module_state *state = state_of_module(module);
+    (void)unused;
+    if (!state->recording)
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeFSDefault(recording_path(state->recording));
+}
+
 void recording_end(PyObject *module)
 {
     recording_finish(state_of_module(module), true);
@@ -69,6 +78,8 @@ static PyMethodDef recording_functions[] = {
      "recording_start(size=0)\n--\n\nStart this process's recording; returns its path."},
     {"recording_stop", (PyCFunction)(void (*)(void))recording_stop, METH_VARARGS | METH_KEYWORDS,
      "recording_stop(remove=True)\n--\n\nEnd it; `remove`: delete the file."},
+    {"recording_path", recording_get_path, METH_NOARGS,
+     "recording_path()\n--\n\nThe path of this process's recording; None: there is none."},
     {NULL, NULL, 0, NULL},
 };
 

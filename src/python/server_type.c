@@ -370,13 +370,14 @@ static PyObject *server_listen(struct server *server, PyObject *args, PyObject *
 
 static PyObject *server_adopt(struct server *server, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"fileno", "environ", NULL};
+    static char *names[] = {"fileno", "environ", "leave_queue", NULL};
     PyObject *environ = NULL;
+    int leave_queue = 0;
     struct error err = {0};
     struct address addr;
     int fileno;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "i|$O!:adopt", names, &fileno, &PyDict_Type,
-                                     &environ) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "i|$O!p:adopt", names, &fileno, &PyDict_Type,
+                                     &environ, &leave_queue) ||
         !server_check(server))
         return NULL;
     int fd = fcntl(fileno, F_DUPFD_CLOEXEC, 0);
@@ -390,9 +391,25 @@ static PyObject *server_adopt(struct server *server, PyObject *args, PyObject *k
         kernel_close(fd);
         return NULL;
     }
-    if (worker_listen_adopted(server->worker, fd, &addr, &err) < 0)
+    if (worker_listen_adopted(server->worker, fd, &addr, leave_queue, &err) < 0)
         return server_drop_template(server, &err);
     return server_address(&addr);
+}
+
+static PyObject *server_filenos(struct server *server, PyObject *unused)
+{
+    (void)unused;
+    if (!server_check(server))
+        return NULL;
+    PyObject *filenos = PyList_New(0);
+    int fd;
+    for (int i = 0; filenos && (fd = worker_listener_fd(server->worker, i)) >= 0; i++) {
+        PyObject *fileno = PyLong_FromLong(fd);
+        if (!fileno || PyList_Append(filenos, fileno) < 0)
+            Py_CLEAR(filenos);
+        Py_XDECREF(fileno);
+    }
+    return filenos;
 }
 
 /* They have come back from worker_follow, and need a moment to end. */
@@ -531,9 +548,12 @@ static PyMethodDef server_methods[] = {
      "listen($self, address, *, backlog=2048, v6_only=False, reuse_port=False, defer_accept=1, "
      "unix_mode=0, environ={})\n--\n\nListen; returns the address as it came to be."},
     {"adopt", (PyCFunction)(void (*)(void))server_adopt, METH_VARARGS | METH_KEYWORDS,
-     "adopt($self, fileno, *, environ={})\n--\n\nTake connections from a listening socket, through "
+     "adopt($self, fileno, *, environ={}, leave_queue=False)\n--\n\nTake connections from a "
+     "listening socket, through "
      "a "
      "descriptor of our own; returns its address."},
+    {"filenos", (PyCFunction)server_filenos, METH_NOARGS,
+     "filenos($self)\n--\n\nThe descriptors of the listeners, which stay the server's."},
     {"run", (PyCFunction)server_run, METH_O,
      "run($self, application, /)\n--\n\nServe a WSGI application until stop()."},
     {"_follow", (PyCFunction)server_follow, METH_O, "An application thread's life."},

@@ -53,9 +53,13 @@ void worker_free(struct worker *worker);
 int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err);
 
 /* The same for a socket that somebody else made, and keeps another descriptor of: the file of a
- * UNIX socket stays when the worker closes its own. */
+ * UNIX socket stays when the worker closes its own. `leave_queue`: at the end, what waits in its
+ * queue is left to whoever serves it next. */
 int worker_listen_adopted(struct worker *worker, int fd, const struct address *addr,
-                          struct error *err);
+                          bool leave_queue, struct error *err);
+
+/* The descriptor of the listener with this number, or -1: there is none. It stays the worker's. */
+int worker_listener_fd(const struct worker *worker, int number);
 
 /* Serve until worker_stop, a signal (handle_signals) or `check` ends it: then what waits in the
  * listeners' queues is accepted and answered, running requests are finished within

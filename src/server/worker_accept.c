@@ -133,9 +133,12 @@ static bool worker_accept(struct worker *worker, struct worker_listener *listene
 
 void worker_accept_all(struct worker *worker)
 {
-    for (struct list *node = worker->listeners.next; node != &worker->listeners; node = node->next)
-        while (worker_accept(worker, list_entry(node, struct worker_listener, node), ACCEPT_BATCH))
+    struct list *node = worker->listeners.next;
+    for (; node != &worker->listeners; node = node->next) {
+        struct worker_listener *listener = list_entry(node, struct worker_listener, node);
+        while (!listener->leave_queue && worker_accept(worker, listener, ACCEPT_BATCH))
             continue;
+    }
 }
 
 static void worker_on_connection(struct loop_watch *watch, uint32_t ready)
@@ -147,7 +150,7 @@ static void worker_on_connection(struct loop_watch *watch, uint32_t ready)
 }
 
 static int worker_add_listener(struct worker *worker, int fd, const struct address *addr,
-                               bool adopted, struct error *err)
+                               bool adopted, bool leave_queue, struct error *err)
 {
     struct worker_listener *listener = memory_new(sizeof(*listener));
     int result = -ENOMEM;
@@ -159,6 +162,7 @@ static int worker_add_listener(struct worker *worker, int fd, const struct addre
     listener->number = (uint16_t)worker->listener_count;
     listener->watched = true;
     listener->adopted = adopted;
+    listener->leave_queue = leave_queue;
     list_init(&listener->node);
     result = loop_add(&worker->loop, &listener->watch, LOOP_READABLE);
     if (result < 0)
@@ -175,13 +179,24 @@ close_fd:
 
 int worker_listen(struct worker *worker, int fd, const struct address *addr, struct error *err)
 {
-    return worker_add_listener(worker, fd, addr, false, err);
+    return worker_add_listener(worker, fd, addr, false, false, err);
 }
 
 int worker_listen_adopted(struct worker *worker, int fd, const struct address *addr,
-                          struct error *err)
+                          bool leave_queue, struct error *err)
 {
-    return worker_add_listener(worker, fd, addr, true, err);
+    return worker_add_listener(worker, fd, addr, true, leave_queue, err);
+}
+
+int worker_listener_fd(const struct worker *worker, int number)
+{
+    const struct list *node = worker->listeners.next;
+    for (; node != &worker->listeners; node = node->next) {
+        const struct worker_listener *listener = list_entry(node, struct worker_listener, node);
+        if (listener->number == number)
+            return listener->watch.fd;
+    }
+    return -1;
 }
 
 int worker_adopt(struct worker *worker, int fd, const struct address *peer)

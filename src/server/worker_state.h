@@ -31,7 +31,8 @@ struct worker_listener {
     struct address addr;
     uint16_t number;
     bool watched;
-    bool adopted; /* the file of a UNIX socket is not ours */
+    bool adopted;     /* the file of a UNIX socket is not ours */
+    bool leave_queue; /* nor is who waits at the end */
 };
 
 struct worker {

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRACE_VERSION 1
+#define TRACE_VERSION 2
 
 /* Every kernel call that zolal makes: enumerator, the name in section 2 of the manual (as strace(1)
  * prints it). */
@@ -63,6 +63,8 @@ enum trace_kind {
     TRACE_STATE,         /* op: the state left, argument: the state entered (server/connection.h) */
     TRACE_PYTHON_ENTER,  /* op: enum trace_python, name: what is called, argument: its line */
     TRACE_PYTHON_LEAVE,  /* op: enum trace_python, result: 0, or -1 when an exception was raised */
+    TRACE_THREAD,        /* argument: gettid(2) of who writes in this chunk from here on; readers
+                          * keep it to themselves */
     TRACE_LOST           /* argument: slots that a reader missed; made by readers, never stored */
 };
 

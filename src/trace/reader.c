@@ -14,11 +14,13 @@
 #define READER_NAMES_MAX  (16u << 20)
 #define READER_CHUNKS_MAX 65536
 
-/* How far a chunk was read: `order` is the taking that was last seen, `slot` the next slot of it.
+/* How far a chunk was read: `order` is the taking that was last seen, `slot` the next slot of it,
+ * `thread` who writes there.
  */
 struct reader_chunk {
     uint64_t order;
     uint32_t slot;
+    uint32_t thread;
 };
 
 /* An event that was read and waits to be handed out, with its place among those of its thread. */
@@ -196,20 +198,23 @@ static int reader_join_args(const struct reader *reader, uint32_t slot, uint64_t
 
 /* Add what is new in the chunk whose copy is in `reader->bytes`. */
 static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
-                              uint64_t generation, uint64_t order, uint32_t thread, bool held)
+                              uint64_t generation, uint64_t order, bool held)
 {
     while (chunk->slot < RECORDING_CHUNK_SLOTS) {
         uint64_t seq = ((generation - 1) * RECORDING_CHUNK_SLOTS + chunk->slot) * 2 + 2;
         const struct trace_event *event = slot_at(reader, chunk->slot, seq);
         if (!event)
             return;
-        struct reader_event joined = {.event = *event, .thread = thread};
+        struct reader_event joined = {.event = *event, .thread = chunk->thread};
         int args = reader_join_args(reader, chunk->slot, seq, event->flags & TRACE_MORE, &joined);
         if (args < 0 && held)
             return; /* the rest is about to come */
         uint32_t slot = chunk->slot;
         chunk->slot += 1 + (uint32_t)(args > 0 ? args : 0);
-        if (event->kind == TRACE_ARGS || event->kind == TRACE_EMPTY || event->kind >= TRACE_LOST)
+        if (event->kind == TRACE_THREAD)
+            chunk->thread = (uint32_t)event->argument;
+        if (event->kind == TRACE_ARGS || event->kind == TRACE_THREAD ||
+            event->kind == TRACE_EMPTY || event->kind >= TRACE_LOST)
             continue; /* args of an event in the chunk before, or a damaged file */
         struct reader_item *item = reader_add(reader);
         if (!item)
@@ -240,12 +245,12 @@ static void reader_look(struct reader *reader, uint32_t i, uint64_t newest)
     if (head.order != chunk->order) {
         if (chunk->order != 0 && chunk->slot < RECORDING_CHUNK_SLOTS)
             reader_add_lost(reader, RECORDING_CHUNK_SLOTS - chunk->slot, head.order, 0,
-                            head.last_thread, 0);
+                            head.first_thread, 0);
         chunk->order = head.order;
         chunk->slot = 0;
+        chunk->thread = head.first_thread;
     }
-    reader_take_slots(reader, chunk, head.generation, head.order, head.last_thread,
-                      head.thread != 0);
+    reader_take_slots(reader, chunk, head.generation, head.order, head.thread != 0);
 }
 
 /* By time; within a thread that is its order too. What was lost comes before what followed it. */

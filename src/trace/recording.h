@@ -44,19 +44,24 @@ struct recording_header {
                                   * in 4 bytes (0: not written yet), its text, padding to 4 */
     _Atomic uint64_t next_chunk; /* chunks taken since the beginning */
     _Atomic uint64_t dropped;    /* slots that found every chunk held */
+    _Atomic uint32_t spare; /* 1 + the number of a chunk that was given back with room; 0: none */
 };
 
 enum recording_state { RECORDING_LIVE = 1, RECORDING_ENDED = 2 };
 
 /* The slot that begins a chunk. `generation` counts how often the chunk was taken: in generation G
  * (from 1) slot I has seq ((G - 1) * slots + I) * 2 + 2. `order` counts chunks taken, from 1: it
- * sorts chunks by age, 0 is one never taken. `thread` is 0 when nobody writes. */
+ * sorts chunks by age, 0 is one never taken. `thread` is 0 when nobody writes. A thread that begins
+ * goes on in a chunk that another has given back with room (a server with a thread for each
+ * connection would else use up a chunk for each): generation and order stay, and a TRACE_THREAD
+ * slot says so. */
 struct recording_chunk {
     _Atomic uint64_t generation;
     _Atomic uint64_t order;
     _Atomic uint32_t thread; /* gettid(2) of the holder, 0 when given back */
-    uint32_t last_thread;    /* the holder, also after it gave back */
-    uint64_t reserved[5];
+    uint32_t first_thread;   /* who took it: the first slots are its */
+    uint64_t used;           /* slots written, when it was given back; for the next holder */
+    uint64_t reserved[4];
 };
 
 /* A recording as its owner sees it. */

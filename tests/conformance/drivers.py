@@ -3,12 +3,14 @@ the drivers say goes to stderr.
 
     drivers.py FOLDER [REPORT]
 
-Each driver is asked about servers of its own: `zolal` with one thread and with sixteen, serving the
-application that the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each.
+Each driver is asked about servers of its own, by each entrance: `zolal` with one thread and with
+sixteen, make_server with and without ThreadingMixIn, Django's runserver; serving the application
+that the driver expects. REPORT, if named, gets a line "PASSED FAILED SKIPPED" for each.
 """
 
 import contextlib
 import itertools
+import os
 import pathlib
 import re
 import socket
@@ -22,6 +24,18 @@ DRIVERS = [
     ("drive.py", ["--cases", "cases-dev.jsonl"], "reference_app:app"),
     ("wsgi_check.py", ["--log", "{log}"], "wsgi_check:application"),
 ]
+
+HERE = pathlib.Path(__file__).parent
+ZOLAL = str(pathlib.Path(sys.executable).with_name("zolal"))
+MAKE_SERVER = [sys.executable, str(HERE / "entrance_make_server.py"), "{application}", "{port}"]
+RUNSERVER = [sys.executable, str(HERE / "entrance_runserver.py"), "runserver", "--noreload"]
+ENTRANCES = {
+    "1 thread": [ZOLAL, "--bind", "127.0.0.1:{port}", "{application}", "--threads", "1"],
+    "16 threads": [ZOLAL, "--bind", "127.0.0.1:{port}", "{application}", "--threads", "16"],
+    "make_server": MAKE_SERVER,
+    "make_server, ThreadingMixIn": [*MAKE_SERVER, "threaded"],
+    "runserver": [*RUNSERVER, "127.0.0.1:{port}"],
+}
 
 SECONDS_TO_START = 30
 SECONDS_TO_CHECK = 600
@@ -46,14 +60,15 @@ def wait_until_it_answers(port, server):
 
 
 @contextlib.contextmanager
-def serving(application, folder, log, threads):
-    """zolal on a free port of the loopback; yields the port."""
+def serving(application, folder, log, entrance):
+    """zolal by one of its entrances, on a free port of the loopback; yields the port."""
     port = free_port()
-    zolal = pathlib.Path(sys.executable).with_name("zolal")
-    command = [zolal, "--app-dir", folder, "--bind", f"127.0.0.1:{port}", application]
-    command += ["--threads", str(threads)]
+    environment = {**os.environ, "PYTHONPATH": folder, "DRIVERS_APPLICATION": application}
+    command = [argument.format(port=port, application=application) for argument in entrance]
     with open(log, "wb") as stderr:
-        server = subprocess.Popen(command, cwd=folder, stdout=stderr, stderr=stderr)
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=stderr, stderr=stderr, env=environment
+        )
         try:
             wait_until_it_answers(port, server)
             yield port
@@ -75,11 +90,11 @@ def read_counts(output):
     return *(int(number or 0) for number in counts.groups()), int(must[1] or must[2])
 
 
-def run_driver(folder, driver, arguments, application, threads):
+def run_driver(folder, driver, arguments, application, entrance):
     """What the driver printed."""
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         arguments = [argument.format(log=log.name) for argument in arguments]
-        with serving(application, folder, log.name, threads) as port:
+        with serving(application, folder, log.name, entrance) as port:
             command = [sys.executable, driver, "127.0.0.1", str(port), *arguments]
             done = subprocess.run(
                 command,
@@ -95,19 +110,19 @@ def run_driver(folder, driver, arguments, application, threads):
 def main(folder, report=None):
     folder = str(pathlib.Path(folder).resolve())
     broken = False
-    for threads, (driver, arguments, application) in itertools.product((1, 16), DRIVERS):
+    for entrance, (driver, arguments, application) in itertools.product(ENTRANCES, DRIVERS):
         counted = (0, 1, 0)  # what the specification demands must pass; the rest is told
         try:
-            output = run_driver(folder, driver, arguments, application, threads)
+            output = run_driver(folder, driver, arguments, application, ENTRANCES[entrance])
             print(f"--- {driver}\n{output}", file=sys.stderr)
             passed, failed, skipped, must = read_counts(output)
             print(
-                f"{driver}, {threads} threads: {passed} passed, {failed} failed ({must} MUST), "
+                f"{driver}, {entrance}: {passed} passed, {failed} failed ({must} MUST), "
                 f"{skipped} skipped"
             )
             counted = (passed, must, skipped + failed - must)
         except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-            print(f"{driver}: could not be run: {error}")
+            print(f"{driver}, {entrance}: could not be run: {error}")
         broken = broken or counted[1] > 0
         if report:
             with open(report, "a") as lines:

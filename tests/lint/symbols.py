@@ -1,6 +1,6 @@
 """Which object files may refer to which functions of the C library.
 
-    symbols.py BUILD        BUILD: a meson build folder of this project
+    symbols.py BUILD...     BUILD: a meson build folder of this project
 
 The rules are in RULES: network calls in their two homes, allocation in one, no printing and no
 exiting. What is read is what the compiler made, so no macro and no inline function hides a call.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+SOURCE = pathlib.Path(__file__).parents[2] / "src"
 CORE = {"base", "trace", "frames", "socket", "event_loop", "http", "server"}
 CORE_AND_PYTHON = CORE | {"python"}
 
@@ -158,7 +159,11 @@ def source_of(path):
     parts = pathlib.Path(path).parts
     below = parts[max(i for i, part in enumerate(parts) if part == "src") + 1 :]
     folders = [part for part in below[:-1] if not part.endswith(".p")]
-    return "/".join([*folders, below[-1].removesuffix(".o")])
+    name = below[-1].removesuffix(".o")
+    deeper = name.replace("_", "/", 1)
+    if SOURCE.joinpath(*folders, deeper).is_file():
+        name = deeper
+    return "/".join([*folders, name])
 
 
 def check(build):
@@ -175,7 +180,7 @@ def check(build):
 
 
 def main():
-    violations = list(check(sys.argv[1]))
+    violations = [wrong for build in sys.argv[1:] for wrong in check(build)]
     print("\n".join(violations) or "who calls what: as it should be")
     return 1 if violations else 0
 

@@ -38,6 +38,7 @@ RECV = call("sys/socket.h", "recv(fd, data, 1, 0)")
     [
         ("server/worker.c", RECV, "recv: a network call"),
         ("python/wsgi/input.c", RECV, "recv: a network call"),
+        ("python/socket/receiving.c", RECV, "src/python/socket/receiving.c: recv: a network call"),
         ("socket/listener.c", call("sys/socket.h", "listen(fd, 1)"), "listen: a network call"),
         ("event_loop/loop.c", call("sys/epoll.h", "epoll_create1(0)"), "epoll_create1: a network"),
         ("http/date.c", call("unistd.h", "close(fd)"), "close: input or output on a descriptor"),

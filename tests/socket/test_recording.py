@@ -17,6 +17,7 @@ from zolal.xray import calls
 @pytest.fixture
 def events():
     """A function: the calls since it was last called, as (op, fd, result)."""
+    _zolal.recording_stop()  # one that a server of another test has started
     path = _zolal.recording_start(4 << 20)
     reader = _zolal.Reader(path)
 
@@ -125,8 +126,7 @@ def test_one_that_is_dropped_is_closed_in_the_recording(events):
 @pytest.mark.parametrize("first", ["recv", "socket", "poll", "close"])
 def test_a_thread_joins_at_its_first_call(events, first):
     """More threads, one after the other, than the recording has chunks."""
-    path_threads = 100
-    for _ in range(path_threads):
+    for _ in range(100):
         a, b = socket.socketpair()
         b.send(b"x")
         events()
@@ -147,6 +147,29 @@ def test_a_thread_joins_at_its_first_call(events, first):
         seen = [op for op, _, _ in events()]
         before = {"recv": ["recvfrom"], "socket": ["socket", "close"], "poll": ["poll"]}
         assert seen == [*before.get(first, []), "close", "close"]
+
+
+def test_a_thread_for_each_connection_does_not_use_the_recording_up():
+    """What 300 threads did, one after the other, is there at the end, each under its own number."""
+    reader = _zolal.Reader(_zolal.recording_start())
+    numbers = []
+
+    def work():
+        numbers.append(threading.get_native_id())
+        a, b = socket.socketpair()
+        a.close()
+        b.close()
+
+    for _ in range(300):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    seen = [(event.thread, event.op) for event in reader.read()]
+    reader.close()
+    _zolal.recording_stop()
+    made = [number for number, op in seen if op == "socketpair"]
+    assert made == numbers
+    assert [op for _, op in seen if op == "lost"] == []
 
 
 def test_the_end_of_a_recording_while_threads_use_sockets():

@@ -9,11 +9,29 @@
 
 enum { POLLED_ON_STACK = 32, NS_PER_MS = 1000000 };
 
-/* (fd, events) */
+/* The pair that is most: two ints. False: look closer. */
+static bool polled_from_ints(struct pollfd *polled, PyObject *pair)
+{
+    if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2 ||
+        !PyLong_CheckExact(PyTuple_GET_ITEM(pair, 0)) ||
+        !PyLong_CheckExact(PyTuple_GET_ITEM(pair, 1)))
+        return false;
+    int overflow = 0;
+    long fd = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(pair, 0), &overflow);
+    long events = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(pair, 1), &overflow);
+    if (fd < 0 || fd > INT_MAX || events != (events & 0xFFFF))
+        return false;
+    *polled = (struct pollfd){.fd = (int)fd, .events = (short)events};
+    return true;
+}
+
+/* (fd, events), the first an int or something with fileno(); -1 with an exception set. */
 static int polled_from_pair(struct pollfd *polled, PyObject *pair)
 {
     PyObject *object;
     int events;
+    if (polled_from_ints(polled, pair))
+        return 0;
     if (!PyTuple_Check(pair)) {
         PyErr_SetString(PyExc_TypeError, "poll takes a list of (fd, events)");
         return -1;
@@ -61,8 +79,8 @@ static PyObject *polled_as_list(const struct pollfd *fds, Py_ssize_t count)
 /* poll(2) until something is ready or the time is over; -1 with an exception set. */
 static int poll_patiently(struct pollfd *fds, Py_ssize_t count, int timeout_ms)
 {
-    uint64_t patience_ns = (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * NS_PER_MS;
-    uint64_t deadline_ns = clock_monotonic_ns() + patience_ns;
+    uint64_t deadline_ns =
+        timeout_ms > 0 ? clock_monotonic_ns() + (uint64_t)timeout_ms * NS_PER_MS : 0;
     for (;;) {
         int ready;
         Py_BEGIN_ALLOW_THREADS ready = kernel_poll(fds, (size_t)count, timeout_ms);
@@ -96,14 +114,18 @@ static int timeout_ms_from_object(PyObject *object, int *timeout_ms)
     return 0;
 }
 
-static PyObject *function_poll(PyObject *module, PyObject *args)
+static PyObject *function_poll(PyObject *module, PyObject *const *args, Py_ssize_t arg_count)
 {
     struct pollfd on_stack[POLLED_ON_STACK], *fds = on_stack;
-    PyObject *list, *timeout, *result = NULL;
+    PyObject *result = NULL;
     int timeout_ms;
-    if (!PyArg_ParseTuple(args, "O!O:poll", &PyList_Type, &list, &timeout) ||
-        timeout_ms_from_object(timeout, &timeout_ms) < 0)
+    if (arg_count != 2 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "poll takes a list of (fd, events) and milliseconds");
         return NULL;
+    }
+    if (timeout_ms_from_object(args[1], &timeout_ms) < 0)
+        return NULL;
+    PyObject *list = args[0];
     Py_ssize_t count = PyList_GET_SIZE(list);
     recording_join(state_of_module(module));
     if (count > POLLED_ON_STACK)
@@ -185,7 +207,7 @@ static PyObject *function_setdefaulttimeout(PyObject *module, PyObject *object)
 }
 
 static PyMethodDef functions[] = {
-    {"poll", function_poll, METH_VARARGS,
+    {"poll", (PyCFunction)(void (*)(void))function_poll, METH_FASTCALL,
      "poll(fds, timeout_ms, /)\n--\n\n"
      "Wait until one of [(fd, events), ...] is ready: poll(2). `timeout_ms`: None waits for ever.\n"
      "Returns [(fd, revents), ...] of those that are; [] when the time is over."},

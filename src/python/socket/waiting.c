@@ -153,7 +153,7 @@ int timeout_from_object(int64_t *timeout_ns, PyObject *object)
         return -1;
     }
     /* As far as poll(2) counts. */
-    if (*timeout_ns / NS_PER_MS >= INT_MAX) {
+    if (*timeout_ns > (int64_t)INT_MAX * NS_PER_MS) {
         PyErr_SetString(PyExc_OverflowError, "timeout doesn't fit into C timeval");
         return -1;
     }

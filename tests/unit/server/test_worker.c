@@ -822,6 +822,48 @@ static int listen_and_visit(struct worker_config *config)
     return result;
 }
 
+/* Whether who is in the queue at a stop is answered before it, or left to who serves next. */
+static unsigned answered_at_a_stop(bool leave_queue)
+{
+    struct worker_config config = {.limits = test_limits,
+                                   .handler = {on_request, on_writable, on_abort, &site},
+                                   .access_log_fd = -1};
+    struct error err = {0};
+    struct listener_options options = {.backlog = 8};
+    struct address addr;
+    struct worker *worker;
+    assert_int_equal(address_parse(&addr, "127.0.0.1:0", NULL), 0);
+    int fd = listener_open(&addr, &options, &err);
+    int own_fd = dup(fd);
+    assert_int_equal(worker_new(&worker, &config, &err), 0);
+    assert_int_equal(worker_listener_fd(worker, 0), -1);
+    assert_int_equal(worker_listen_adopted(worker, own_fd, &addr, leave_queue, &err), 0);
+    assert_int_equal(worker_listener_fd(worker, 0), own_fd);
+    assert_int_equal(worker_listener_fd(worker, 1), -1);
+    site.worker = worker;
+    site.requests = 0;
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(client, &addr.sa, addr.len), 0);
+    assert_int_equal(send(client, HELLO, sizeof(HELLO) - 1, 0), sizeof(HELLO) - 1);
+    worker_stop(worker);
+    assert_int_equal(worker_run(worker, &err), 0);
+    worker_free(worker);
+    int left = accept(fd, NULL, NULL);
+    assert_true((left >= 0) == leave_queue);
+    if (left >= 0)
+        close(left);
+    close(client);
+    close(fd);
+    return (unsigned)site.requests;
+}
+
+static void test_a_queue_can_be_left_to_who_serves_next(void **state)
+{
+    (void)state;
+    assert_int_equal(answered_at_a_stop(false), 1);
+    assert_int_equal(answered_at_a_stop(true), 0);
+}
+
 static void test_running_out_of_descriptors_passes(void **state)
 {
     struct worker_config config = {.limits = test_limits,
@@ -883,6 +925,7 @@ int main(void)
                                setup),
         cmocka_unit_test_setup(test_every_allocation_fails_once, setup),
         cmocka_unit_test_setup(test_every_system_call_fails_once, setup),
+        cmocka_unit_test_setup(test_a_queue_can_be_left_to_who_serves_next, setup),
         cmocka_unit_test_setup(test_running_out_of_descriptors_passes, setup),
         cmocka_unit_test_setup(test_a_server_name_that_cannot_be_sent, setup),
     };

@@ -148,6 +148,41 @@ static void test_the_same_host(void **state)
     assert_int_equal(address_host_hash(&a), 0);
 }
 
+static void test_numeric_hosts(void **state)
+{
+    static const struct {
+        int family;
+        const char *host;
+        const char *plain; /* NULL: refused */
+    } rows[] = {
+        {AF_INET, "127.0.0.1", "127.0.0.1"},
+        {AF_INET, "", "0.0.0.0"},
+        {AF_INET, "255.255.255.255", "255.255.255.255"},
+        {AF_INET, "127.1", NULL},
+        {AF_INET, "::1", NULL},
+        {AF_INET, "localhost", NULL},
+        {AF_INET6, "::1", "::1"},
+        {AF_INET6, "", "::"},
+        {AF_INET6, "2001:0db8::0:1", "2001:db8::1"},
+        {AF_INET6, "::ffff:1.2.3.4", "::ffff:1.2.3.4"},
+        {AF_INET6, "fe80::1%lo", NULL},
+        {AF_INET6, "127.0.0.1", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct address addr;
+        char text[INET6_ADDRSTRLEN];
+        assert_int_equal(address_set_host(&addr, rows[i].family, rows[i].host),
+                         rows[i].plain != NULL);
+        if (!rows[i].plain)
+            continue;
+        assert_int_equal(addr.sa.sa_family, rows[i].family);
+        assert_int_equal(address_port(&addr), 0);
+        address_host_plain(&addr, text);
+        assert_string_equal(text, rows[i].plain);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_long_paths),
         cmocka_unit_test(test_host_and_port),
         cmocka_unit_test(test_the_same_host),
+        cmocka_unit_test(test_numeric_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

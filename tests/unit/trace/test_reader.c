@@ -377,32 +377,84 @@ static void test_what_is_no_recording_is_said(void **state)
     unlink(path);
 }
 
-static void *record_and_end(void *unused)
+static void *record_and_end(void *thread)
 {
     assert_int_equal(recorder_attach_until_end(recording), 0);
     assert_int_equal(recorder_attach_until_end(recording), 0); /* once is enough */
-    trace_call(TRACE_CLOSE, 7, 0, 0, trace_start());
+    *(uint32_t *)thread = (uint32_t)gettid();
+    for (int i = 0; i < 3; i++)
+        trace_call(TRACE_CLOSE, i, 0, 0, trace_start());
+    return NULL;
+}
+
+/* One after the other: each gives its chunk back when it ends, and the next goes on in it. */
+static void test_threads_that_are_not_ours_share_a_chunk(void **state)
+{
+    uint32_t count = (uint32_t)(RECORDING_CHUNK_SLOTS / 4) * 3; /* three chunks full */
+    (void)state;
+    begin(1);
+    for (uint32_t i = 0; i < count; i++) {
+        pthread_t thread;
+        uint32_t id = 0;
+        assert_int_equal(pthread_create(&thread, NULL, record_and_end, &id), 0);
+        pthread_join(thread, NULL);
+        for (int fd = 0; fd < 3; fd++) {
+            struct reader_event event = next();
+            assert_int_equal(event.event.kind, TRACE_CALL);
+            assert_int_equal(event.event.fd, fd);
+            assert_int_equal(event.thread, id);
+        }
+    }
+    assert_true(atomic_load(&recording->header->next_chunk) <= 4);
+    assert_int_equal(atomic_load(&recording->header->dropped), 0);
+    assert_int_equal(atomic_load(&recording->users), 2);
+    end();
+}
+
+enum { SPAWNERS = 4, SPAWNED = 100, EVENTS_EACH = 5 };
+
+static void *record_five(void *unused)
+{
+    assert_int_equal(recorder_attach_until_end(recording), 0);
+    for (int i = 0; i < EVENTS_EACH; i++)
+        trace_call(TRACE_CLOSE, i, (uint64_t)gettid(), 0, trace_start());
     return unused;
 }
 
-/* More threads than the recording has chunks: each gives its own back when it ends. */
-static void test_a_thread_that_is_not_ours_leaves_at_its_end(void **state)
+static void *spawn(void *unused)
 {
-    (void)state;
-    begin(1);
-    uint32_t chunks = reader_header(reader)->chunks;
-    for (uint32_t i = 0; i < 3 * chunks; i++) {
+    for (int i = 0; i < SPAWNED; i++) {
         pthread_t thread;
-        assert_int_equal(pthread_create(&thread, NULL, record_and_end, NULL), 0);
+        assert_int_equal(pthread_create(&thread, NULL, record_five, NULL), 0);
         pthread_join(thread, NULL);
-        struct reader_event event = next();
-        /* A chunk that is taken anew had slots that nobody wrote: the reader cannot know. */
-        if (event.event.kind == TRACE_LOST)
-            event = next();
-        assert_int_equal(event.event.fd, 7);
     }
-    assert_int_equal(atomic_load(&reader_header(reader)->dropped), 0);
-    assert_int_equal(atomic_load(&recording->users), 2);
+    return unused;
+}
+
+/* Several at once pass chunks on to each other while a reader looks: nothing is lost or mixed up.
+ */
+static void test_chunks_are_passed_on_between_threads(void **state)
+{
+    pthread_t threads[SPAWNERS];
+    struct reader_event event;
+    size_t seen = 0;
+    (void)state;
+    begin(64 << 20); /* a chunk for each, if it came to that */
+    for (int i = 0; i < SPAWNERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, spawn, NULL), 0);
+    for (int i = 0; i < SPAWNERS; i++) {
+        while (reader_next(reader, &event) == 1) {
+            assert_int_equal(event.event.argument, event.thread);
+            seen++;
+        }
+        pthread_join(threads[i], NULL);
+    }
+    while (reader_next(reader, &event) == 1) {
+        assert_int_equal(event.event.kind, TRACE_CALL);
+        assert_int_equal(event.event.argument, event.thread);
+        seen++;
+    }
+    assert_int_equal(seen, SPAWNERS * SPAWNED * EVENTS_EACH);
     end();
 }
 
@@ -453,7 +505,8 @@ int main(void)
         cmocka_unit_test(test_what_was_overwritten_is_told),
         cmocka_unit_test(test_a_reader_beside_writers_at_full_rate),
         cmocka_unit_test(test_when_all_chunks_are_held_events_are_dropped_and_counted),
-        cmocka_unit_test(test_a_thread_that_is_not_ours_leaves_at_its_end),
+        cmocka_unit_test(test_threads_that_are_not_ours_share_a_chunk),
+        cmocka_unit_test(test_chunks_are_passed_on_between_threads),
         cmocka_unit_test(test_a_recording_ends_while_a_thread_writes),
         cmocka_unit_test(test_hostile_files),
         cmocka_unit_test(test_what_is_no_recording_is_said),
