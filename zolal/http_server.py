@@ -351,7 +351,7 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
         body = b""
         if code >= 200 and code not in _NO_BODY:
             page = self.error_message_format % {
-                "code": code,
+                "code": int(code),  # Not the name that str() of a member may have.
                 "message": html.escape(message, quote=False),
                 "explain": html.escape(explain, quote=False),
             }
