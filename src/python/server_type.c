@@ -162,17 +162,33 @@ static PyObject *server_make_thread(struct server *server, long number)
     return thread;
 }
 
+/* Take the exception that start() has raised: what a signal's handler has raised in it, if that is
+ * behind it. threading.Condition, interrupted, raises a RuntimeError of its own ("release unlocked
+ * lock") with the KeyboardInterrupt as its context. */
+static PyObject *server_fetch_start_failure(void)
+{
+    PyObject *failure = exception_fetch();
+    if (!failure || !PyErr_GivenExceptionMatches(failure, PyExc_RuntimeError))
+        return failure;
+    PyObject *context = PyException_GetContext(failure);
+    if (!context)
+        return failure;
+    Py_DECREF(failure);
+    return context;
+}
+
 /* start() has raised. Either there is no thread, or a signal's handler has raised, maybe while
  * start() waited for a thread that does come: one that is not here yet will be turned away. */
 static int server_not_started(struct server *server)
 {
     bool is_here = server->awaited == 0;
+    PyObject *failure = server_fetch_start_failure();
     server->turned_away = server->awaited;
-    if (!is_here && PyErr_ExceptionMatches(PyExc_RuntimeError)) {
-        PyErr_Clear();
+    if (!is_here && failure && PyErr_GivenExceptionMatches(failure, PyExc_RuntimeError)) {
+        Py_DECREF(failure);
         return -EAGAIN;
     }
-    Py_XSETREF(server->failure, exception_fetch());
+    Py_XSETREF(server->failure, failure);
     return is_here ? 0 : -ECANCELED;
 }
 
@@ -380,9 +396,11 @@ static PyObject *server_adopt(struct server *server, PyObject *args, PyObject *k
                                      &environ, &leave_queue) ||
         !server_check(server))
         return NULL;
-    int fd = fcntl(fileno, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0)
+    int fd = kernel_fcntl(fileno, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        errno = -fd;
         return PyErr_SetFromErrno(PyExc_OSError);
+    }
     if (listener_adopt(fd, &addr, &err) < 0) {
         kernel_close(fd);
         return server_raise(&err);
