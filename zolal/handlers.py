@@ -117,6 +117,7 @@ class BaseHandler:
                 self.close()
                 raise
 
+    @traced
     def setup_environ(self) -> None:
         """Make self.environ for this request."""
         environ = self.environ = self.os_environ.copy()
@@ -149,6 +150,7 @@ class BaseHandler:
             raise
         self.close()
 
+    @traced
     def get_scheme(self) -> str:
         """ "http" or "https"."""
         return guess_scheme(self.environ)

@@ -58,7 +58,7 @@ DEFAULT_ERROR_CONTENT_TYPE = "text/html;charset=utf-8"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # RFC 9112 3 and 5; a line may end with LF alone (2.2), but a CR stands before an LF only.
 _REQUEST_LINE = re.compile(_TOKEN + rb" [!-~\x80-\xff]+ HTTP/[0-9]\.[0-9]\r?\n")
-_FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\r?\n")
+_FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r?\n")
 _VERSION = re.compile(r"HTTP/([0-9]{1,10})\.([0-9]{1,10})")
 _NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
 
@@ -249,8 +249,10 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
 
     def _frame(self, well_formed: bool) -> None:
         """Find where the request ends (RFC 9112 6.3), since another one may follow."""
-        lengths = self.headers.get_all("Content-Length", [])
-        codings = self.headers.get_all("Transfer-Encoding", [])
+        lengths, codings = (
+            [value.strip(" \t") for value in self.headers.get_all(name, [])]
+            for name in ("Content-Length", "Transfer-Encoding")
+        )
         if not well_formed:
             raise _Ambiguous("Bad header syntax")
         if len(self.requestline.split()) == 3 and not _REQUEST_LINE.fullmatch(self.raw_requestline):
@@ -349,7 +351,7 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
         body = b""
         if code >= 200 and code not in _NO_BODY:
             page = self.error_message_format % {
-                "code": code,
+                "code": int(code),  # Not the name that str() of a member may have.
                 "message": html.escape(message, quote=False),
                 "explain": html.escape(explain, quote=False),
             }

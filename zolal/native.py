@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zolal import socket
 from zolal.server import Answered, Server
 from zolal.simple_server import WSGIRequestHandler, software_version
-from zolal.socketserver import Loop, ThreadingMixIn
+from zolal.socketserver import ForkingMixIn, Loop, ThreadingMixIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -156,6 +156,8 @@ def overridden(server: Any) -> Iterator[str]:
     for name in SERVER_HOOKS:
         if name in vars(server) or not is_as_it_is(type(server), name):
             yield name
+    if isinstance(server, (ForkingMixIn, standard.ForkingMixIn)):
+        yield "ForkingMixIn"
     handler = server.RequestHandlerClass
     if not isinstance(handler, type) or not hasattr(handler, "get_environ"):
         yield "RequestHandlerClass"
