@@ -98,6 +98,15 @@ def trace_leave(failed: bool = False, /) -> None:
 def recording_path() -> str | None:
     """Of this process's recording, "" when it lies in anonymous memory; None: there is none."""
 
+def trace_subject(connection: int, request: int = 0, /) -> None:
+    """What this thread records from now on belongs to this connection and request; 0: to none."""
+
+def trace_request_begin(method: str, target: str, /) -> None:
+    """The subject's request has been read."""
+
+def trace_request_end(status: int, bytes: int, /) -> None:
+    """It is answered, by a body of so many bytes; status 0: none was sent."""
+
 class Event(NamedTuple):
     kind: str
     """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"."""

@@ -30,7 +30,7 @@ from zolal import simple_server, socket
 from zolal.http_server import LINE_AT_MOST
 from zolal.native import answers_as_it_is, is_as_it_is
 from zolal.socketserver import ThreadingMixIn
-from zolal.tracing import traced
+from zolal.tracing import of_a_request, traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -222,7 +222,7 @@ class WSGIRequestHandler(simple_server.WSGIRequestHandler):
         except (AttributeError, OSError):
             pass
 
-    @traced
+    @of_a_request
     def handle_one_request(self) -> None:
         self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
         if len(self.raw_requestline) > LINE_AT_MOST:

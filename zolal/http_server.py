@@ -25,7 +25,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zolal import socket, socketserver
-from zolal.tracing import Call, traced
+from zolal.tracing import Call, of_a_request, traced
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -164,6 +164,7 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
     _body_left_until: int | None = None
     """Where in rfile the request's body ends."""
     _body_is_chunked = False
+    _answered = (0, 0)
 
     # ------------------------------------------------------------------------------ requests
 
@@ -299,7 +300,7 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
         self.requestline = self.request_version = self.command = ""
         self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
 
-    @traced
+    @of_a_request
     def handle_one_request(self) -> None:
         try:
             self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
@@ -371,6 +372,7 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
 
     def send_response_only(self, code: int, message: str | None = None) -> None:
         """The status line."""
+        self._answered = (int(code), 0)
         if self.request_version == "HTTP/0.9":
             return
         if message is None:

@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from zolal import _zolal
 from zolal.address import url_of
+from zolal.recording import follow_recording, start_recording, wants_xray
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from zolal.xray.follow import Follower
 
 __all__ = ["Server"]
 
@@ -48,7 +47,6 @@ Bind: TypeAlias = str | int | HasFileno
 S = TypeVar("S", bound="Server")
 
 THREADS = 16
-XRAY_SIZE = 16 << 20
 
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()
 _running: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -336,52 +334,16 @@ def _binds(bind: Bind | Sequence[Bind]) -> list[Bind]:
     return [bind]
 
 
-def wants_xray() -> bool:
-    return os.environ.get("ZOLAL_XRAY", "") not in ("", "0")
-
-
-_follower: Follower | None = None
-
-
-def start_recording(xray: bool = False) -> str:
-    """This process's recording; it is started if there is none. Returns its path, "" when only this
-    process can read it."""
-    path = _zolal.recording_path()
-    if path is None:
-        try:
-            path = _zolal.recording_start(XRAY_SIZE if xray else 0)
-        except (OSError, MemoryError):
-            path = ""  # there is no room: one goes without
-    return path
-
-
-def follow_recording() -> None:
-    """Let another process print it, as it grows."""
-    global _follower
-    path = start_recording(True)
-    if path and (_follower is None or _follower.path != path):
-        from zolal.xray.follow import Follower
-
-        _follower = Follower(path)
-
-
 @atexit.register
 def _end() -> None:
     """The threads of a server that nobody has ended are gone before the interpreter is."""
     for server in list(_running):
-        core = server._core
-        if core is not None:
-            core.stop()
+        server.stop()
         server._ended.wait(1)
-    if _follower:
-        _follower.close()
-    _zolal.recording_stop()
 
 
 def _after_fork() -> None:
     """The parent serves; what the child starts is its own."""
-    global _follower
-    _follower = None
     _running.clear()
     for server in list(_servers):
         server._begin_unstarted()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zolal.handlers import SimpleHandler
 from zolal.http_server import LINE_AT_MOST, BaseHTTPRequestHandler, HTTPServer
 from zolal.socketserver import ThreadingMixIn
-from zolal.tracing import traced
+from zolal.tracing import of_a_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,8 @@ class ServerHandler(SimpleHandler):
     request_handler: Any
 
     def close(self) -> None:
+        status = (self.status or "")[:3]
+        self.request_handler._answered = (int(status) if status.isdigit() else 0, self.bytes_sent)
         try:
             self.request_handler.log_request(
                 self.status.split(" ", 1)[0],  # type: ignore[union-attr]
@@ -137,7 +139,7 @@ class WSGIRequestHandler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         self.handle_one_request()
 
-    @traced
+    @of_a_request
     def handle_one_request(self) -> None:
         self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
         if len(self.raw_requestline) > LINE_AT_MOST:

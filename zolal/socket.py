@@ -92,7 +92,9 @@ class socket(_zolal.Socket):
     Source: socket(2), ip(7), ipv6(7), unix(7).
     """
 
-    __slots__ = ("__weakref__", "_closed", "_io_refs")
+    __slots__ = ("__weakref__", "_closed", "_io_refs", "trace_number")
+
+    trace_number: int  # of the connection in the recording, where a server has given it one
 
     _closed: bool
     _io_refs: int  # files of makefile() that are open: the descriptor outlives close() till then

@@ -24,6 +24,8 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zolal import _zolal, socket
+from zolal.recording import follow_recording, start_recording, wants_xray
+from zolal.tracing import begin_connection, end_connection, enter_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +224,8 @@ class BaseServer:
     def serve_forever(self, poll_interval: float | None = 0.5) -> None:
         """Handle requests until shutdown(). service_actions() is called after each, and each
         `poll_interval` seconds. `timeout` is ignored."""
+        if wants_xray():
+            follow_recording()
         interval = _milliseconds(poll_interval)
         loops = self._loops
         loop = Loop()
@@ -275,12 +279,21 @@ class BaseServer:
 
     def _handle_request_noblock(self) -> None:
         """Handle the request that is there."""
+        number = begin_connection()
+        try:
+            self._handle_connection(number)
+        finally:
+            end_connection()
+
+    def _handle_connection(self, number: int) -> None:
         try:
             request, client_address = self.get_request()
         except OSError as error:
             if error.errno in ACCEPT_PAUSES:
                 self._loops.pause()
             return
+        if isinstance(request, socket.socket):
+            request.trace_number = number
         if not self.verify_request(request, client_address):
             self.shutdown_request(request)
             return
@@ -314,6 +327,7 @@ class BaseServer:
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make a RequestHandlerClass, which handles the request while it is made."""
+        enter_connection(getattr(request, "trace_number", 0))
         self.RequestHandlerClass(request, client_address, self)
 
     def shutdown_request(self, request: Any) -> None:
@@ -362,6 +376,7 @@ class TCPServer(BaseServer):
     ) -> None:
         """May be extended, not overridden."""
         super().__init__(server_address, RequestHandlerClass)
+        start_recording(wants_xray())
         self.socket = socket.socket(self.address_family, self.socket_type)
         if bind_and_activate:
             try:

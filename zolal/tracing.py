@@ -7,10 +7,17 @@ with whether an exception left it. Without a recording both cost a function call
 from __future__ import annotations
 
 import functools
+import itertools
 from types import CodeType
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from zolal._zolal import trace_enter, trace_leave
+from zolal._zolal import (
+    trace_enter,
+    trace_leave,
+    trace_request_begin,
+    trace_request_end,
+    trace_subject,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +50,54 @@ def place_of(function: Callable[..., Any]) -> tuple[str, int]:
         return str(name), 0
     except Exception:  # A proxy may raise anything when it is asked; its call is not ours to stop.
         return type(function).__qualname__, 0
+
+
+_connections = itertools.count(1)
+_requests = itertools.count(1)
+
+
+def begin_connection() -> int:
+    """A number for the connection that is about to be taken: what this thread records from now on
+    belongs to it."""
+    number = next(_connections)
+    trace_subject(number)
+    return number
+
+
+def enter_connection(number: int) -> None:
+    """In the thread that goes on with it; 0: it has no number."""
+    if number:
+        trace_subject(number)
+
+
+def end_connection() -> None:
+    trace_subject(0)
+
+
+def _ascii(text: Any) -> str:
+    return str(text).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def of_a_request(method: Function) -> Function:
+    """For a handler's method that reads a request and answers it: what is recorded in it belongs to
+    that request. The handler says what it has sent by `_answered`: (status, bytes)."""
+    call = traced(method)
+
+    @functools.wraps(method)
+    def call_of_a_request(handler: Any) -> Any:
+        connection = getattr(handler.request, "trace_number", 0) or next(_connections)
+        trace_subject(connection, next(_requests))
+        handler._answered = (0, 0)
+        try:
+            return call(handler)
+        finally:
+            if getattr(handler, "raw_requestline", None):
+                command, path = getattr(handler, "command", None), getattr(handler, "path", "")
+                trace_request_begin(_ascii(command or "-"), _ascii(path))
+                trace_request_end(*handler._answered)
+            trace_subject(connection)
+
+    return cast("Function", call_of_a_request)
 
 
 class Call:

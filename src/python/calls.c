@@ -1,5 +1,6 @@
 #include "python/calls.h"
 
+#include "python/recording.h"
 #include "trace/recorder.h"
 
 int calls_init(struct module_state *state)
@@ -158,6 +159,7 @@ static PyObject *calls_trace_enter(PyObject *module, PyObject *const *args, Py_s
     }
     if (count == 2 && (line = PyLong_AsLong(args[1])) == -1 && PyErr_Occurred())
         return NULL;
+    recording_join(state);
     if (recorder_here) {
         int64_t name = calls_text_name(state, args[0]);
         if (name < 0)
@@ -177,11 +179,51 @@ static PyObject *calls_trace_leave(PyObject *module, PyObject *const *args, Py_s
     Py_RETURN_NONE;
 }
 
+static PyObject *calls_trace_subject(PyObject *module, PyObject *args)
+{
+    unsigned connection;
+    unsigned long long request = 0;
+    if (!PyArg_ParseTuple(args, "I|K:trace_subject", &connection, &request))
+        return NULL;
+    recording_join(state_of_module(module));
+    trace_subject(connection, request);
+    Py_RETURN_NONE;
+}
+
+static PyObject *calls_trace_request_begin(PyObject *module, PyObject *args)
+{
+    const char *method, *target;
+    Py_ssize_t method_len, target_len;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "s#s#:trace_request_begin", &method, &method_len, &target,
+                          &target_len))
+        return NULL;
+    trace_request_begin(slice_of(method, (size_t)method_len), slice_of(target, (size_t)target_len));
+    Py_RETURN_NONE;
+}
+
+static PyObject *calls_trace_request_end(PyObject *module, PyObject *args)
+{
+    int status;
+    unsigned long long bytes;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iK:trace_request_end", &status, &bytes))
+        return NULL;
+    trace_request_end(status, bytes);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef calls_functions[] = {
     {"trace_enter", (PyCFunction)(void (*)(void))calls_trace_enter, METH_FASTCALL,
      "trace_enter(text, line=0, /)\n--\n\nRecord that a call begins: \"what (file)\", its line."},
     {"trace_leave", (PyCFunction)(void (*)(void))calls_trace_leave, METH_FASTCALL,
      "trace_leave(failed=False, /)\n--\n\nRecord that it is over."},
+    {"trace_subject", calls_trace_subject, METH_VARARGS,
+     "trace_subject(connection, request=0, /)\n--\n\nWhat follows in this thread belongs to them."},
+    {"trace_request_begin", calls_trace_request_begin, METH_VARARGS,
+     "trace_request_begin(method, target, /)\n--\n\nThe request has been read."},
+    {"trace_request_end", calls_trace_request_end, METH_VARARGS,
+     "trace_request_end(status, bytes, /)\n--\n\nIt is answered."},
     {NULL, NULL, 0, NULL},
 };
 

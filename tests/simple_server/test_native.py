@@ -8,6 +8,7 @@ import shutil
 import socket as standard_socket
 import socketserver
 import ssl
+import subprocess
 import sys
 import threading
 import unittest.mock
@@ -365,14 +366,17 @@ def test_it_serves_again_and_one_request_by_hand_between():
 
 
 def test_one_that_encrypts_is_served_by_the_classes(tmp_path):
-    trustme = pytest.importorskip("trustme", reason="makes the certificate")
-    authority = trustme.CA()
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    command += f" -subj /CN=zolal -addext subjectAltName=IP:127.0.0.1 -keyout {key}"
+    subprocess.run([*command.split(), "-out", certificate], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.load_cert_chain(certificate, key)
     server = make()
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    client = ssl.create_default_context(cafile=certificate)
     with serving(server):
         connection = http.client.HTTPSConnection(*server.server_address, context=client, timeout=20)
         connection.request("GET", "/")
@@ -503,3 +507,24 @@ server.serve_forever()
     first = names.index("sendto") + 1
     second = names.index("sendto", first) + 1
     assert sorted(names[first:second]) == ["epoll_wait", "recvfrom", "sendto"]
+
+
+@pytest.mark.parametrize("handler", ["WSGIRequestHandler", "Overridden"])
+def test_the_environment_asks_for_an_xray(launch_command, handler):
+    """On both ways to serve the kernel's calls stand under the request, and under the handler's
+    methods where those serve."""
+    script = f"""
+class Overridden(WSGIRequestHandler):
+    def handle_one_request(self):
+        super().handle_one_request()
+
+server = make_server("127.0.0.1", 0, hello, WSGIServer, {handler})
+threading.Thread(target=server.serve_forever).start()
+ask(server)
+server.shutdown()
+"""
+    process = launch_command([sys.executable, "-c", PROGRAM + script], {"ZOLAL_XRAY": "1"})
+    assert process.process.wait(30) == 0, process.stderr()
+    journey = process.stdout().partition("GET /  200  5 bytes")[2]
+    assert re.search(r"recvfrom\(.*hello, .*sendto\(", journey, re.S), process.stdout()
+    assert ("handle_one_request" in journey) == (handler == "Overridden")

@@ -105,7 +105,7 @@ class Weaver:
 
     def feed(self, events: Iterable[Event]) -> Iterator[Journey]:
         for event in events:
-            if event.kind == "call" and event.op == "epoll_wait":
+            if event.kind == "call" and self._is_wait(event):
                 yield from self._wait(event)
             elif event.kind == "lost":
                 self._lose(event)
@@ -113,6 +113,10 @@ class Weaver:
                 self._loose(event)
             else:
                 self._follow(event)
+
+    def _is_wait(self, event: Event) -> bool:
+        """A loop's: the C server's, or that of a server written in Python."""
+        return event.op == "epoll_wait" or (event.op == "poll" and event.request == 0)
 
     def settle(self) -> Iterator[Journey]:
         """Nothing more has come for a while: what is answered is complete."""

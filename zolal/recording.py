@@ -1,0 +1,59 @@
+"""This process's recording, for the servers inside a program: it is on, as the command's is."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import TYPE_CHECKING
+
+from zolal import _zolal
+
+if TYPE_CHECKING:
+    from zolal.xray.follow import Follower
+
+XRAY_SIZE = 16 << 20
+
+_follower: Follower | None = None
+
+
+def wants_xray() -> bool:
+    """Does the environment ask for each request's journey: ZOLAL_XRAY=1?"""
+    return os.environ.get("ZOLAL_XRAY", "") not in ("", "0")
+
+
+def start_recording(xray: bool = False) -> str:
+    """This process's recording; it is started if there is none. Returns its path, "" when only this
+    process can read it."""
+    path = _zolal.recording_path()
+    if path is None:
+        try:
+            path = _zolal.recording_start(XRAY_SIZE if xray else 0)
+        except (OSError, MemoryError):
+            path = ""  # there is no room: one goes without
+    return path
+
+
+def follow_recording() -> None:
+    """Let another process print it, as it grows."""
+    global _follower
+    path = start_recording(True)
+    if path and (_follower is None or _follower.path != path):
+        from zolal.xray.follow import Follower
+
+        _follower = Follower(path)
+
+
+@atexit.register
+def _end() -> None:
+    if _follower:
+        _follower.close()
+    _zolal.recording_stop()
+
+
+def _after_fork() -> None:
+    """The parent's recording is the parent's."""
+    global _follower
+    _follower = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
