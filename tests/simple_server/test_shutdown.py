@@ -214,12 +214,14 @@ def test_accept_that_fails_does_not_turn_the_loop_at_full_speed():
     server = make_server(hello, Server)
     serving = Running(server, poll_interval=3600)
     with socket.create_connection(server.server_address):
+        while server.tries == 0:
+            time.sleep(0.01)
         time.sleep(0.2)
         tries = server.tries
     server.shutdown()
     serving.join()
     server.server_close()
-    assert 1 <= tries < 50
+    assert tries < 50
 
 
 def test_a_server_initialised_by_the_standard_class():
