@@ -327,7 +327,7 @@ class BaseServer:
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make a RequestHandlerClass, which handles the request while it is made."""
-        enter_connection(getattr(request, "trace_number", 0))
+        enter_connection(request)
         self.RequestHandlerClass(request, client_address, self)
 
     def shutdown_request(self, request: Any) -> None:

@@ -64,8 +64,15 @@ def begin_connection() -> int:
     return number
 
 
-def enter_connection(number: int) -> None:
-    """In the thread that goes on with it; 0: it has no number."""
+def _number_of(request: Any) -> int:
+    """What the server has given the connection; 0: nothing, or it is no socket of ours."""
+    number = getattr(request, "trace_number", 0)
+    return number if isinstance(number, int) else 0
+
+
+def enter_connection(request: Any) -> None:
+    """In the thread that goes on with it."""
+    number = _number_of(request)
     if number:
         trace_subject(number)
 
@@ -85,7 +92,7 @@ def of_a_request(method: Function) -> Function:
 
     @functools.wraps(method)
     def call_of_a_request(handler: Any) -> Any:
-        connection = getattr(handler.request, "trace_number", 0) or next(_connections)
+        connection = _number_of(handler.request) or next(_connections)
         trace_subject(connection, next(_requests))
         handler._answered = (0, 0)
         try:
