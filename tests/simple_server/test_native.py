@@ -453,6 +453,7 @@ server = make_server("127.0.0.1", 0, hello, WSGIServer, Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 def left():
+    time.sleep(0.3)  # until the server has closed the last connection
     gc.collect()
     return len(os.listdir("/proc/self/fd")), len(gc.get_objects())
 
