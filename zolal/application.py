@@ -16,7 +16,8 @@ DEFAULT_ATTRIBUTES = ("application", "app")
 
 
 class ApplicationError(Exception):
-    """The application cannot be loaded; the text says why and what to do."""
+    """The application cannot be loaded; the text says why and what to do. Its cause is what the
+    application has raised; without one, it is not there."""
 
 
 def load(target: str) -> Callable[..., Any]:
@@ -44,11 +45,11 @@ def _import(name: str) -> Any:
             raise ApplicationError(
                 f"there is no module {error.name!r}{_near_module(error.name)}"
             ) from None
-        raise ApplicationError(_failure(f"module {name!r} cannot be imported", error)) from None
+        raise ApplicationError(_failure(f"module {name!r} cannot be imported", error)) from error
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise ApplicationError(_failure(f"module {name!r} cannot be imported", error)) from None
+        raise ApplicationError(_failure(f"module {name!r} cannot be imported", error)) from error
 
 
 def _failure(what: str, error: BaseException) -> str:
@@ -163,4 +164,4 @@ def _call(factory: Any, target: str, arguments: list[Any], keywords: dict[str, A
     try:
         return factory(*arguments, **keywords)
     except Exception as error:
-        raise ApplicationError(_failure(f"{target} failed", error)) from None
+        raise ApplicationError(_failure(f"{target} failed", error)) from error

@@ -37,6 +37,7 @@ Examples:
   zolal "hello:create_app()"                a factory
   zolal hello:app -b :8000 -b unix:/run/hello.sock
   zolal hello:app --xray                    see each request's kernel calls
+  zolal hello:app --debug                   develop: reloads, shows tracebacks in the browser
 
 Exit status: 0 after SIGTERM or Ctrl-C, 2 usage, 3 could not start,
 4 the application could not be loaded. A second signal ends it at once.
@@ -284,6 +285,32 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--no-recorder", action="store_true", help="Do not record kernel calls.")
     add(
+        "--debug",
+        action="store_true",
+        help="For development: Werkzeug's interactive debugger, FLASK_DEBUG=1, a coloured line for "
+        "each request, and --reload.",
+    )
+    add(
+        "--reload",
+        action="store_true",
+        default=None,
+        help="For development: start again when a .py file below the current folder, or of an "
+        "imported module, changes.",
+    )
+    add(
+        "--no-reload",
+        dest="reload",
+        action="store_false",
+        help="With --debug: do not reload.",
+    )
+    add(
+        "--reload-extra",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Reload when this changes, too: a file, a folder or a pattern (repeatable).",
+    )
+    add(
         "--threads",
         type=integer(1, 1024),
         default=16,
@@ -317,21 +344,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if options.xray and options.no_recorder:
         parser.error("--xray needs the recorder: leave --no-recorder out")
+    reload = options.debug if options.reload is None else options.reload
+    if options.reload_extra and not reload:
+        parser.error("--reload-extra needs --reload")
+    folder = os.getcwd()
     enter_folder(options.app_dir)
-    serve(
-        options.application,
-        options.bind or ["127.0.0.1:8000"],
-        options.backlog,
-        options.xray,
-        not options.no_recorder,
-        access_log_fd=open_access_log(options.access_logfile),
-        limits={
+    keywords: dict[str, Any] = {
+        "backlog": options.backlog,
+        "xray": options.xray,
+        "record": not options.no_recorder,
+        "access_log_fd": open_access_log(options.access_logfile),
+        "limits": {
             limit.name: limit.scaled(value)
             for limit in LIMITS
             if (value := getattr(options, limit.name)) is not None
         },
-        header_map=options.header_map,
-        threads=options.threads,
+        "header_map": options.header_map,
+        "threads": options.threads,
+    }
+    target, bind = options.application, options.bind or ["127.0.0.1:8000"]
+    if not reload and not options.debug:
+        serve(target, bind, **keywords)
+        return
+    from zolal.application import load
+    from zolal.development import develop
+
+    if options.debug:
+        os.environ["FLASK_DEBUG"] = "1"
+    develop(
+        target,
+        lambda: load(target),
+        bind,
+        reload=reload,
+        extra=options.reload_extra,
+        debugger=options.debug,
+        request_lines=options.debug and options.access_logfile is None,
+        folder=folder,
+        **keywords,
     )
 
 

@@ -186,6 +186,11 @@ class Server:
         return url_of(self.addresses[0])
 
     @property
+    def address(self) -> str:
+        """The first one."""
+        return self.addresses[0]
+
+    @property
     def port(self) -> int:
         """Of the first address; 0 for a UNIX socket."""
         address = self.addresses[0]
