@@ -47,8 +47,9 @@ TLS_HANDSHAKE = "\x16\x03"
 
 def get_internal_wsgi_application() -> Application:
     """The application that settings.WSGI_APPLICATION names, Django's own where it names none."""
-    application: Application = django_basehttp.get_internal_wsgi_application()
-    return application
+    application: Any = django_basehttp.get_internal_wsgi_application()
+    found: Application = application
+    return found
 
 
 def is_broken_pipe_error() -> bool:
@@ -186,7 +187,7 @@ class WSGIRequestHandler(simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         status: int | None = None
         text = str(args[1]) if len(args) > 1 else ""
-        if text.startswith("4") and str(args[0]).lstrip('"').startswith(TLS_HANDSHAKE):
+        if args and text.startswith("4") and str(args[0]).lstrip('"').startswith(TLS_HANDSHAKE):
             format, status, args = (
                 "You're accessing the development server over HTTPS, but it only supports HTTP.",
                 500,

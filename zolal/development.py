@@ -233,7 +233,8 @@ def with_debugger(application: Application, bound: Sequence[str]) -> Application
 
     flask = sys.modules.get("flask")
     if flask is not None and isinstance(application, flask.Flask):
-        application.debug = True
+        found: Any = application
+        found.debug = True
     before = os.environ.get("WERKZEUG_RUN_MAIN")
     os.environ["WERKZEUG_RUN_MAIN"] = "true"  # else it would not print its PIN
     debugged = DebuggedApplication(application, evalex=True)

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 import flask
@@ -33,6 +33,8 @@ from flask.cli import (
 from flask.helpers import get_debug_flag
 
 from zolal.application import ApplicationError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 HOST, PORT = "127.0.0.1", 5000
 THREADS = 16
@@ -104,7 +106,7 @@ def set_debug(context: click.Context, parameter: click.Parameter, value: bool | 
         os.environ["FLASK_DEBUG"] = "1" if value else "0"
 
 
-def option(*names: str, env: str = "", **keywords: Any) -> Any:
+def option(*names: str, env: str = "", **keywords: Any) -> Callable[[Function], Function]:
     """An option that FLASK_RUN_... sets as well, since people have that set."""
     if env:
         keywords["envvar"] = [f"FLASK_ZOLAL_{env}", f"FLASK_RUN_{env}"]

@@ -156,7 +156,7 @@ def overridden(server: Any) -> Iterator[str]:
     for name in SERVER_HOOKS:
         if name in vars(server) or not is_as_it_is(type(server), name):
             yield name
-    if isinstance(server, (ForkingMixIn, standard.ForkingMixIn)):
+    if issubclass(type(server), (ForkingMixIn, standard.ForkingMixIn)):
         yield "ForkingMixIn"
     handler = server.RequestHandlerClass
     if not isinstance(handler, type) or not hasattr(handler, "get_environ"):
@@ -361,7 +361,8 @@ class NativeLoop(Loop):
 
     def set_app(self, application: Any) -> None:
         if callable(application):
-            self._running.application = application
+            found: Any = application
+            self._running.application = found
 
 
 def serve(server: Any) -> None:

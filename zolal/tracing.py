@@ -38,7 +38,8 @@ def place_of(function: Callable[..., Any]) -> tuple[str, int]:
             if isinstance(function, functools.partial):
                 function = function.func
             elif hasattr(function, "__wrapped__"):
-                function = function.__wrapped__
+                outer: Any = function
+                function = outer.__wrapped__
             else:
                 break
         code = getattr(function, "__code__", None)
