@@ -183,11 +183,11 @@ class Project:
     def _command(self, arguments, prefix=()):
         return [*prefix, sys.executable, "-u", "manage.py", *arguments]
 
-    def run(self, *arguments, prefix=(), **env):
+    def run(self, *arguments, prefix=(), patience=3 * PATIENCE, **env):
         """(status, standard output, standard error) of one that ends itself."""
         process = Process(self, self._command(arguments, prefix), env)
         try:
-            status = process.process.wait(3 * PATIENCE)
+            status = process.process.wait(patience)
             return status, process.stdout(), process.stderr()
         finally:
             process.kill()
