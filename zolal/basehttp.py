@@ -184,6 +184,10 @@ class WSGIRequestHandler(simple_server.WSGIRequestHandler):
         address: str = self.client_address[0]
         return address
 
+    def log_left(self) -> None:
+        """The client has left before it had the answer, where zolal.Server serves."""
+        logger.info("- Broken pipe from %s", self.client_address)
+
     def log_message(self, format: str, *args: Any) -> None:
         status: int | None = None
         text = str(args[1]) if len(args) > 1 else ""

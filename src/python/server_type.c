@@ -87,16 +87,13 @@ static void server_on_message(void *context, const char *text)
     Py_XDECREF(line);
 }
 
-void server_note_interrupt(struct server *server)
+bool server_take_interrupt(struct server *server)
 {
     if (server->handle_signals || !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
-        return;
-    PyObject *exception = exception_fetch();
-    Py_XSETREF(server->failure, Py_XNewRef(exception));
+        return false;
+    Py_XSETREF(server->failure, exception_fetch());
     worker_stop(server->worker);
-    if (exception)
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_XDECREF(exception);
+    return true;
 }
 
 static void server_on_answer(void *context, const struct answer *answer)
@@ -113,10 +110,8 @@ static void server_on_answer(void *context, const struct answer *answer)
                                      (int)address_port(&answer->peer), line, answer->status,
                                      (unsigned long long)answer->bytes, refused)
              : NULL;
-    if (!result) {
-        server_note_interrupt(server);
+    if (!result && !server_take_interrupt(server))
         PyErr_WriteUnraisable(server->on_answer);
-    }
     Py_XDECREF(result);
     Py_XDECREF(line);
 }

@@ -36,8 +36,9 @@ struct server {
 void server_raise_wait(struct server *server, int result);
 
 /* An exception is set. Ctrl-C while the application runs ends an embedded server, as it ends its
- * wait for events: run() will raise it. The exception stays set. */
-void server_note_interrupt(struct server *server);
+ * wait for events: run() will raise it. Returns whether it is that; then it is taken, and nobody's
+ * failure. Else it stays set. */
+bool server_take_interrupt(struct server *server);
 
 /* Add the type to the module. Returns 0, or -1 with an exception set. */
 int server_type_add(PyObject *module);

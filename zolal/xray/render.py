@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from zolal._zolal import Event
 from zolal.xray import calls
-from zolal.xray.tree import Journey, Node, PythonCall, spent
+from zolal.xray.tree import SQL, Journey, Node, PythonCall, queries, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
@@ -36,15 +36,19 @@ def duration(ns: int) -> str:
     return f"{ns / 1_000_000_000:.2f} s"
 
 
+PACKAGES = re.compile(r".*/(?:site|dist)-packages/")
+
+
 def place(call: PythonCall) -> str:
-    """ "hello.application, /srv/hello.py:3" with the path as short as the current folder allows."""
+    """ "hello.application, /srv/hello.py:3" with the path from the current folder, or from the one
+    that packages are installed in."""
     name, _, path = call.name.partition(" (")
     path = path.rstrip(")")
     if not path:
         return name
     short = os.path.relpath(path)
-    path = path if short.startswith("..") else short
-    return f"{name}, {path}:{call.line}"
+    path = PACKAGES.sub("", path if short.startswith("..") else short)
+    return f"{name}, {path}:{call.line}" if call.line else f"{name}, {path}"
 
 
 VERBS = {
@@ -58,12 +62,53 @@ VERBS = {
 }
 
 
-def _python(call: PythonCall) -> Text:
-    text = Text(VERBS.get(call.kind, call.kind), style="green")
-    text.append(("  " if text else "") + plain(place(call)))
+KEYWORDS = re.compile(
+    r"\b(SELECT|DISTINCT|FROM|(?:LEFT OUTER|INNER|CROSS) JOIN|WHERE|GROUP BY|HAVING|ORDER BY|LIMIT"
+    r"|OFFSET|INSERT(?: OR IGNORE)? INTO|VALUES|RETURNING|UPDATE|SET|DELETE|BEGIN|COMMIT|ROLLBACK"
+    r"|SAVEPOINT|RELEASE SAVEPOINT|UNION|EXISTS|PRAGMA)\b"
+)
+
+
+def _query(call: PythonCall) -> Text:
+    text = Text("SQL", style="yellow")
+    text.append("  ")
+    statement = Text(plain(call.name[len(SQL) :]))
+    statement.highlight_regex(KEYWORDS, "bold")
+    text.append_text(statement)
+    _append_end(text, call)
+    return text
+
+
+def _place_of_queries(call: PythonCall) -> Text:
+    found = queries(call.children)
+    text = Text(plain(place(call)), style="green")
+    text.append(f"  {_count(found)}", style="default")
+    statements = [query.name for query in found]
+    most = max(map(statements.count, set(statements)))
+    if most > 1:
+        text.append(f", the same one {most} times", style="yellow")
+    text.append("  " + duration(sum(query.ns for query in found)), style="dim")
+    return text
+
+
+def _count(found: list[PythonCall]) -> str:
+    return "1 query" if len(found) == 1 else f"{len(found)} queries"
+
+
+def _append_end(text: Text, call: PythonCall) -> None:
     if call.raised:
         text.append("  raised", style="bold red")
-    text.append("  " + duration(max(0, call.end_ns - call.begin_ns)), style="dim")
+    text.append("  " + duration(call.ns), style="dim")
+
+
+def _python(call: PythonCall) -> Text:
+    if call.is_query:
+        return _query(call)
+    if call.is_place_of_queries:
+        return _place_of_queries(call)
+    text = Text(VERBS.get(call.kind, call.kind), style="green")
+    text.append(("  " if text else "") + plain(place(call)))
+    _append_end(text, call)
     return text
 
 
@@ -144,10 +189,12 @@ def tree(journey: Journey) -> Tree:
         )
     if journey.begun and journey.request:
         time = spent(journey)
+        found = queries(journey.children)
+        sql = f" (SQL {duration(sum(query.ns for query in found))} in {_count(found)})"
         root.add(
             Text(
                 f"{duration(time.total)}: kernel {duration(time.kernel)}, "
-                f"application {duration(time.application)}, "
+                f"application {duration(time.application)}{sql if found else ''}, "
                 f"server {duration(time.server)}, waiting {duration(time.waiting)}",
                 style="magenta",
             )

@@ -13,18 +13,39 @@ from zolal._zolal import Event
 
 CONNECTIONS_REMEMBERED = 4096
 
+SQL = "SQL "
+"""How the text of a call begins that is a query of a database."""
+
 
 @dataclass
 class PythonCall:
-    """A call between server and application; `children` are what happened inside it."""
+    """A call between server and application, or another that Python code tells of; `children` are
+    what happened inside it."""
 
-    kind: str  # application, next, close, read, write, start_response
+    kind: str  # application, next, close, read, write, start_response, call
     name: str
     line: int
     begin_ns: int
     end_ns: int = 0
     raised: bool = False
     children: list[Node] = field(default_factory=list)
+
+    @property
+    def is_query(self) -> bool:
+        return self.kind == "call" and self.name.startswith(SQL)
+
+    @property
+    def is_place_of_queries(self) -> bool:
+        """A line of a project, which is here for the queries that it has asked for."""
+        return (
+            self.kind == "call"
+            and bool(self.children)
+            and all(isinstance(child, PythonCall) and child.is_query for child in self.children)
+        )
+
+    @property
+    def ns(self) -> int:
+        return max(0, self.end_ns - self.begin_ns)
 
 
 Node = PythonCall | Event
@@ -78,6 +99,15 @@ def kernel_ns(nodes: Iterable[Node]) -> int:
         kernel_ns(node.children) if isinstance(node, PythonCall) else node.end_ns - node.begin_ns
         for node in nodes
     )
+
+
+def queries(nodes: Iterable[Node]) -> list[PythonCall]:
+    """The queries among these nodes and below them, in their order."""
+    found: list[PythonCall] = []
+    for node in nodes:
+        if isinstance(node, PythonCall):
+            found += [node] if node.is_query else queries(node.children)
+    return found
 
 
 def spent(journey: Journey) -> Spent:
@@ -184,11 +214,24 @@ class Weaver:
         elif event.kind == "request_end":
             journey.status, journey.sent = event.result, event.argument
         elif event.kind == "python_enter":
-            call = PythonCall(event.op, event.name, event.argument, event.begin_ns)
-            journey.add(call)
-            journey.stack.append(call)
+            self._enter(journey, event)
         elif event.kind == "python_leave":
             self._leave(journey, event)
+
+    def _enter(self, journey: Journey, event: Event) -> None:
+        """A line that asks for one query after another is one place of them."""
+        siblings = journey.stack[-1].children if journey.stack else journey.children
+        last = siblings[-1] if siblings else None
+        if (
+            isinstance(last, PythonCall)
+            and last.is_place_of_queries
+            and (event.op, event.name, event.argument) == (last.kind, last.name, last.line)
+        ):
+            journey.stack.append(last)
+            return
+        call = PythonCall(event.op, event.name, event.argument, event.begin_ns)
+        journey.add(call)
+        journey.stack.append(call)
 
     def _leave(self, journey: Journey, event: Event) -> None:
         while journey.stack:

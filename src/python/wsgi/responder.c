@@ -200,8 +200,7 @@ void responder_fail(struct responder *responder)
         PyErr_Clear();
         if (exchange_body_refusal(exchange) != HTTP_ACCEPTED)
             refusal = exchange_body_refusal(exchange);
-    } else {
-        server_note_interrupt(responder->server);
+    } else if (!server_take_interrupt(responder->server)) {
         responder_log_exception(responder, "the application failed");
     }
     if (exchange_head_sent(exchange))

@@ -1,0 +1,40 @@
+"""What of Django's own tests does not apply to zolal, or differs, and why. Keys: the name
+of a test or of a class, or the end of it."""
+
+IN_ANOTHER_PROCESS = (
+    "it starts manage.py in a process of its own, with settings that do not have zolal.django; "
+    "tests/django/test_runserver.py does that with it (test_help, test_address_that_cannot_be)"
+)
+NO_SERVER = "no server is made in it: that it is not is what it tests"
+IN_MEMORY = "Django skips it where the database is in memory, as here"
+RACE = (
+    "it asks the database right after a click, without waiting for the page: whether the request "
+    "has been handled by then is chance"
+)
+
+NOT_APPLICABLE = {
+    "ManageRunserverHelpOutput": IN_ANOTHER_PROCESS,
+    "ManageRunserverEmptyAllowedHosts": IN_ANOTHER_PROCESS,
+    "LiveServerThreadTest.test_server_class": NO_SERVER,
+    "LiveServerTestCaseSetupTest": NO_SERVER,
+    "StaticLiveServerChecks": NO_SERVER,
+    "LiveServerThreadTest.test_closes_connections": IN_MEMORY,
+    "LiveServerTestCloseConnectionTest": IN_MEMORY,
+    "SeleniumTests.test_redirect_on_add_view_add_another_button": RACE,
+}
+
+SAYS_CLOSE = (
+    "the client has asked for the end of the connection: zolal says Connection: close in its last "
+    "answer, as RFC 9112 9.6 wants it; Django's server closes without saying so"
+)
+KEEPS = (
+    "a connection that Django's server must close is kept: a body without a length is sent in "
+    "chunks, and a server with one thread does not wait on it while others want to be served"
+)
+
+DIFFERENT = {
+    "LiveServerViews.test_keep_alive_on_connection_with_content_length": SAYS_CLOSE,
+    "LiveServerViews.test_keep_alive_connection_clears_previous_request_data": SAYS_CLOSE,
+    "LiveServerViews.test_closes_connection_without_content_length": KEEPS,
+    "SingleThreadLiveServerViews.test_closes_connection_with_content_length": KEEPS,
+}
