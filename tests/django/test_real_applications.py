@@ -1,5 +1,5 @@
 """Applications from PyPI, of three kinds, by runserver on zolal and by Django's own: the same
-requests must have the same answers. They are downloaded, once, into build/real: run by ./dev soak."""
+requests must have the same answers. They are downloaded once, into build/real: for ./dev soak."""
 
 import difflib
 import hashlib

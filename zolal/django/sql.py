@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from zolal._zolal import trace_enter, trace_leave
-from zolal.server import wants_xray
+from zolal.recording import wants_xray
 from zolal.xray.tree import SQL
 
 if TYPE_CHECKING:
