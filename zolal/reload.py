@@ -499,5 +499,5 @@ def restore_echo() -> None:
         if not settings[3] & termios.ECHO:
             settings[3] |= termios.ECHO
             termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)
-    except (ValueError, OSError, AttributeError, termios.error):
+    except (TypeError, ValueError, OSError, termios.error):
         pass

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -356,6 +358,49 @@ def test_ctrl_c_goes_to_both(launch_command, folder):
         assert server.process.wait(PATIENCE) == 0, server.stderr()
         wait_for_end(server, child)
         assert "Traceback" not in server.stderr()
+    finally:
+        server.kill()
+
+
+def test_a_terminal_that_is_closed_ends_both(folder):
+    """It sends SIGHUP, which would be a wish to reload otherwise."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execv(
+            sys.executable,
+            [sys.executable, "-m", "zolal", "site_app", "--reload", "--bind", "127.0.0.1:0"],
+        )
+    said, found = "", None
+    try:
+        while not found:
+            assert select.select([terminal], [], [], PATIENCE)[0], said
+            said += os.read(terminal, 10000).decode(errors="replace")
+            found = re.search(r"on http://127\.0\.0\.1:(\d+)", said)
+        with Client(("127.0.0.1", int(found[1]))) as client:
+            assert client.get("/").body == b"one"
+        (child,) = children(pid)
+        os.close(terminal)
+        for _ in range(int(PATIENCE * 100)):
+            if not is_alive(child) and not is_alive(pid):
+                break
+            time.sleep(0.01)
+        assert not is_alive(child) and not is_alive(pid)
+    finally:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_without_a_standard_input(launch_command, folder):
+    command = ["sh", "-c", 'exec "$0" "$@" <&-', sys.executable, "-m", "zolal", "site_app"]
+    server = launch_command([*command, "--reload", "--app-dir", str(folder), "-b", "127.0.0.1:0"])
+    try:
+        server.wait_for_start()
+        assert get(server) == "one"
+        write(folder, "two")
+        wait_for(server, "two")
+        server.stop()
     finally:
         server.kill()
 
