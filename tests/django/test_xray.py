@@ -21,7 +21,7 @@ def test_queries_stand_under_the_line_that_asked(project):
     line = next(n for n, text in enumerate(views, 1) if "startswith" in text)
     found = re.search(
         rf"\n(│   [├└]── notes.*), pages/views.py:{line}  1 query  .*\n"
-        r"│   │   └── SQL  SELECT .* FROM \"pages_note\" WHERE .*",
+        r"│   │   └── SQL  SELECT .* FROM pages_note WHERE .*",
         text,
     )
     assert found, text

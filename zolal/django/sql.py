@@ -42,6 +42,7 @@ MACHINERY = _folders(
 )
 """Of Django: it asks for queries on somebody's behalf."""
 
+_QUOTED_NAME = re.compile(r"[\"`](\w+)[\"`]")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _NUMBER = re.compile(r"(?<![\w\"%.])\d+(?:\.\d+)?(?![\w\"])")
 _SELECTED = re.compile(r"^SELECT (?:DISTINCT )?(.{60,}?) FROM ", re.IGNORECASE)
@@ -55,10 +56,11 @@ _known_others: set[str] = set()
 
 
 def shortened(sql: str) -> str:
-    """A query on one line, without the values that stand in it and without most of a long list of
-    columns."""
+    """A query on one line, without the values that stand in it, without quotes around plain names,
+    and without most of a long list of columns."""
     text = " ".join(str(sql).split())
     text = _NUMBER.sub("?", _LITERAL.sub("?", text))
+    text = _QUOTED_NAME.sub(r"\1", text)
     text = _MANY.sub("(%s, ...)", _VALUES.sub(r"\1, ...", text))
     selected = _SELECTED.match(text)
     if selected:
