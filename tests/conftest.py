@@ -1,19 +1,12 @@
 """Servers for the tests: each a process of its own, on an address of its own, ended by its id."""
 
 import os
-import pathlib
-import re
 import signal
 import subprocess
 import sys
 
 import pytest
-
-APPS = pathlib.Path(__file__).parent / "apps"
-PATIENCE = float(os.environ.get("ZOLAL_TEST_PATIENCE", "20"))
-THREADS = os.environ.get("ZOLAL_TEST_THREADS")
-"""--threads of every server whose test does not say; None: as a user has it."""
-SERVES = re.compile(r"serves .+? on (.*) \(pid (\d+)\)")
+from running import APPS, PATIENCE, SERVES, THREADS, parse
 
 
 class Server:
@@ -73,16 +66,6 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-def parse(text):
-    """The address in "http://127.0.0.1:8000" or "unix:path", as the socket module takes it."""
-    if text.startswith("unix:@"):
-        return "\0" + text[len("unix:@") :]
-    if text.startswith("unix:"):
-        return text[len("unix:") :]
-    host, _, port = text.removeprefix("http://").rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 @pytest.fixture(scope="session")

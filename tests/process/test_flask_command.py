@@ -7,8 +7,8 @@ import sys
 import textwrap
 
 import pytest
-from conftest import SERVES, parse
 from http_client import Client
+from running import SERVES, parse
 
 pytest.importorskip("flask")
 pytest.importorskip("watchfiles")

@@ -5,8 +5,8 @@ import json
 import socket
 
 import pytest
-from conftest import THREADS
 from http_client import Client, chunked, request
+from running import THREADS
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import socket
 import time
 
 import pytest
-from conftest import THREADS
 from http_client import PATIENCE, Client, Truncated, request
 from probe import descriptors
+from running import THREADS
 
 DATA = b"".join(b"%08d\n" % number for number in range(100_000))
 SPARSE = 100_000_000
