@@ -23,7 +23,7 @@ from zolal.socketserver import ForkingMixIn, Loop, ThreadingMixIn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-THREADS = 256
+THREADS = 64
 """Of a threaded server, at once: the standard one starts one for each connection."""
 
 WAIT_MS = 300_000

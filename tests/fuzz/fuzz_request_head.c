@@ -48,7 +48,11 @@ static void check_head(const struct request_head *head, struct slice bytes)
     check_inside(head->query, bytes);
     check_inside(head->host, bytes);
     CHECK(http_is_token(head->method_text));
-    CHECK(head->path.len > 0 && (head->path.data[0] == '/' || head->form == HTTP_ASTERISK_FORM));
+    if (head->path.len > 0)
+        CHECK(head->path.data[0] == '/' || head->form == HTTP_ASTERISK_FORM);
+    else /* the server as a whole: RFC 9112 3.2.4 */
+        CHECK(head->form == HTTP_ABSOLUTE_FORM && head->method == HTTP_METHOD_OPTIONS &&
+              head->query.len == 0);
     CHECK(head->host.len == 0 || authority_is_valid(head->host));
     CHECK(head->minor == 0 || head->minor == 1);
     CHECK(head->content_length <= INT64_MAX);
