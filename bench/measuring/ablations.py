@@ -162,8 +162,8 @@ OF_THE_CALL = (
         (
             (
                 RESPONDER,
-                "responder->result = PyObject_Vectorcall(server->application, arguments, 2, NULL);",
-                "responder->result = PyObject_CallFunction(server->application, "
+                "responder->result = PyObject_Vectorcall(application, arguments, 2, NULL);",
+                "responder->result = PyObject_CallFunction(application, "
                 '"OO", arguments[0], arguments[1]);',
             ),
         ),
