@@ -1,71 +1,10 @@
 """Servers for the tests: each a process of its own, on an address of its own, ended by its id."""
 
 import os
-import signal
-import subprocess
 import sys
 
 import pytest
-from running import APPS, PATIENCE, SERVES, THREADS, parse
-
-
-class Server:
-    """A zolal process. `addresses`: of each listener, (host, port) or the path of a UNIX socket;
-    `address`: the first. `stdout()`, `stderr()`: what it has said so far."""
-
-    def __init__(self, folder, command, env):
-        self._out, self._err = folder / "stdout", folder / "stderr"
-        with open(self._out, "wb") as out, open(self._err, "wb") as err:
-            # In a folder without a zolal/, so that what is installed is what is tested.
-            self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=err)
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def stdout(self):
-        return self._out.read_text(errors="replace")
-
-    def stderr(self):
-        return self._err.read_text(errors="replace")
-
-    def wait_until(self, condition, what):
-        """Poll until condition() is true; it may not come to be only for so long."""
-        for _ in range(int(PATIENCE * 100)):
-            found = condition()
-            if found:
-                return found
-            try:
-                self.process.wait(0.01)
-            except subprocess.TimeoutExpired:
-                continue
-            if found := condition():
-                return found
-            break
-        raise AssertionError(f"{what}: status {self.process.poll()}, stderr:\n{self.stderr()}")
-
-    def wait_for_start(self):
-        found = self.wait_until(lambda: SERVES.search(self.stderr()), "the server did not start")
-        self.addresses = [parse(one) for one in found.group(1).split(" and ")]
-        self.address = self.addresses[0]
-        return self
-
-    def stop(self, expect=0):
-        """SIGTERM, and the status that must follow; None: any. Later calls do nothing."""
-        if self.process.returncode is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"SIGTERM did not end it; stderr:\n{self.stderr()}") from None
-        assert expect is None or status == expect, f"status {status}, stderr:\n{self.stderr()}"
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+from running import APPS, PATIENCE, THREADS, Server
 
 
 @pytest.fixture(scope="session")

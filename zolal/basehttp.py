@@ -27,7 +27,6 @@ from django.core.servers import basehttp as django_basehttp
 from django.db import connections
 
 from zolal import simple_server, socket
-from zolal.http_server import LINE_AT_MOST
 from zolal.native import answers_as_it_is, is_as_it_is
 from zolal.socketserver import ThreadingMixIn
 from zolal.tracing import of_a_request, traced
@@ -229,12 +228,8 @@ class WSGIRequestHandler(simple_server.WSGIRequestHandler):
 
     @of_a_request
     def handle_one_request(self) -> None:
-        self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
-        if len(self.raw_requestline) > LINE_AT_MOST:
-            self.refuse_long_line()
-            return
-        if not self.parse_request():
-            return  # It has sent an error.
+        if not self._read_line() or not self.parse_request():
+            return  # An error has been sent.
         handler = ServerHandler(self.rfile, self.wfile, self.get_stderr(), self.get_environ())
         handler.request_handler = self
         handler.run(self.server.get_app())

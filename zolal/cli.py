@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 EXIT_USAGE = 2
 EXIT_CANNOT_START = 3
 EXIT_CANNOT_LOAD = 4
-XRAY_SIZE = 16 * 1024 * 1024
 INT_MAX = 2**31 - 1
 UINT64_MAX = 2**64 - 1
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -209,8 +208,11 @@ def open_access_log(path: str | None) -> int:
 
 def start_recording(xray: bool) -> str:
     """The recording's path, "" when only this process can read it."""
+    size = 0
+    if xray:
+        from zolal.recording import XRAY_SIZE as size
     try:
-        path = _zolal.recording_start(XRAY_SIZE if xray else 0)
+        path = _zolal.recording_start(size)
     except (OSError, MemoryError) as error:
         say(f"goes on without a recording: {error}")
         return ""

@@ -295,17 +295,19 @@ class BaseHTTPRequestHandler(socketserver.StreamRequestHandler):
         self.end_headers()
         return True
 
-    def refuse_long_line(self) -> None:
-        """The request line is too long to be read on."""
+    def _read_line(self) -> bool:
+        """The request line into raw_requestline. False: it is too long, which has been said."""
+        self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
+        if len(self.raw_requestline) <= LINE_AT_MOST:
+            return True
         self.requestline = self.request_version = self.command = ""
         self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+        return False
 
     @of_a_request
     def handle_one_request(self) -> None:
         try:
-            self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
-            if len(self.raw_requestline) > LINE_AT_MOST:
-                self.refuse_long_line()
+            if not self._read_line():
                 return
             if not self.raw_requestline:
                 self.close_connection = True

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import TYPE_CHECKING
 
 from zolal import _zolal
 
+TYPE_CHECKING = False  # without importing typing: the command uses this module, too
 if TYPE_CHECKING:
     from zolal.xray.follow import Follower
 
 XRAY_SIZE = 16 << 20
+"""Bytes of a recording that is printed as it grows."""
 
 _follower: Follower | None = None
 

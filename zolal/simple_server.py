@@ -17,7 +17,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from zolal.handlers import SimpleHandler
-from zolal.http_server import LINE_AT_MOST, BaseHTTPRequestHandler, HTTPServer
+from zolal.http_server import BaseHTTPRequestHandler, HTTPServer
 from zolal.socketserver import ThreadingMixIn
 from zolal.tracing import of_a_request
 
@@ -141,12 +141,8 @@ class WSGIRequestHandler(BaseHTTPRequestHandler):
 
     @of_a_request
     def handle_one_request(self) -> None:
-        self.raw_requestline = self.rfile.readline(LINE_AT_MOST + 1)
-        if len(self.raw_requestline) > LINE_AT_MOST:
-            self.refuse_long_line()
-            return
-        if not self.parse_request():
-            return  # It has sent an error.
+        if not self._read_line() or not self.parse_request():
+            return  # An error has been sent.
         handler = ServerHandler(
             self.rfile, self.wfile, self.get_stderr(), self.get_environ(), multithread=False
         )

@@ -10,7 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 
-PATIENCE = float(os.environ.get("ZOLAL_TEST_PATIENCE", "20"))
+from running import PATIENCE, Server
 
 MANAGE = """\
 import os, sys
@@ -212,7 +212,7 @@ class Project:
             process.kill()
 
 
-class Process:
+class Process(Server):
     """A process in a session of its own, so that Ctrl-C can be given to all that it has started."""
 
     count = 0
@@ -242,32 +242,6 @@ class Process:
                 # Whoever runs the tests in the background ignores Ctrl-C.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def stdout(self):
-        return self._out.read_text(errors="replace")
-
-    def stderr(self):
-        return self._err.read_text(errors="replace")
-
-    def wait_until(self, condition, what):
-        for _ in range(int(PATIENCE * 50)):
-            found = condition()
-            if found:
-                return found
-            try:
-                self.process.wait(0.02)
-            except subprocess.TimeoutExpired:
-                continue
-            if found := condition():
-                return found
-            break
-        raise AssertionError(
-            f"{what}: status {self.process.poll()}\n{self.stdout()}\n{self.stderr()}"
-        )
 
     def wait_for_start(self, times=1):
         """Until it has said so (`times` times, when it was reloaded) and listens."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import os
 import socket
 import sys
 import threading
@@ -11,6 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from running import UNDER_ASAN
 
 import zolal
 
@@ -413,7 +413,7 @@ for started in False, True:
     assert err == ""
 
 
-@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="ASan keeps what is freed")
+@pytest.mark.skipif(UNDER_ASAN, reason="ASan keeps what is freed")
 def test_a_thousand_starts_leave_nothing(outcome_of):
     script = """
 import gc

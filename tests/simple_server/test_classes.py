@@ -376,34 +376,3 @@ def test_finished_threads_are_forgotten(quiet):
         for _ in range(20):
             ask(server.server_address, GET)
         assert len(server._threads) < 20
-
-
-def test_ten_thousand_requests_leak_nothing(quiet):
-    """Through an overridden handler, without a process for each connection's end."""
-
-    class Handler(simple_server.WSGIRequestHandler):
-        def handle(self):
-            super().handle()
-
-        def log_message(self, *args):
-            pass
-
-    import tracemalloc
-
-    server = simple_server.make_server("127.0.0.1", 0, hello, handler_class=Handler)
-    with running(server):
-
-        def ask_often(times):
-            for _ in range(times):
-                ask(server.server_address, GET)
-
-        ask_often(200)
-        tracemalloc.start()
-        try:
-            ask_often(100)
-            before = tracemalloc.get_traced_memory()[0]
-            ask_often(10_000)
-            after = tracemalloc.get_traced_memory()[0]
-        finally:
-            tracemalloc.stop()
-    assert after - before < 50_000

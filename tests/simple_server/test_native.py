@@ -15,6 +15,7 @@ import unittest.mock
 import wsgiref.simple_server
 
 import pytest
+from running import UNDER_ASAN
 
 from zolal import native, socket
 from zolal.simple_server import (
@@ -441,7 +442,7 @@ server.server_close()
     assert outcome_of(PROGRAM + script) == ("interrupted\n", "")
 
 
-@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="ASan keeps what is freed")
+@pytest.mark.skipif(UNDER_ASAN, reason="ASan keeps what is freed")
 def test_ten_thousand_requests_by_an_overridden_handler_leak_nothing(outcome_of):
     script = """
 import gc
@@ -474,6 +475,7 @@ print("nothing")
     assert outcome_of(PROGRAM + script) == ("nothing\n", "")
 
 
+@pytest.mark.skipif(UNDER_ASAN, reason="LeakSanitizer does not work under ptrace(2)")
 def test_kept_connections_cost_three_system_calls_a_request(launch_command):
     """epoll_wait, recvfrom, sendto; and the log line's write."""
     if not shutil.which("strace"):

@@ -15,10 +15,7 @@ chromium and chromium-driver, Selenium from PyPI): most of them click through th
 Prints a row a class; exits 0 when all passed, 1 when not, 77 where this version cannot be had."""
 
 import argparse
-import collections
-import faulthandler
 import importlib
-import json
 import os
 import pathlib
 import re
@@ -31,11 +28,11 @@ import types
 import unittest
 
 import django_exceptions
+from proof import Result, name_of, reason_for, report, settle, tests_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / "build" / "upstream"
 CANNOT_BE_HAD = 77
-HANGS_AFTER_S = 120
 RECORDING_SIZE = 64 << 20
 
 # The lowest Python that pip takes the version for is Django's to say.
@@ -191,79 +188,6 @@ def put_commands_in_place():
         module.Command = type("Command", (RunOnZolal, module.Command), own)
 
 
-def name_of(test):
-    """ "module.Class.test_method"; of what is no method (setUpClass) what unittest calls it."""
-    method = getattr(test, "_testMethodName", None)
-    cls = type(test)
-    return f"{cls.__module__}.{cls.__qualname__}.{method}" if method else str(test)
-
-
-class Result(unittest.TestResult):
-    """What became of each test: name -> (outcome, why)."""
-
-    reader = None
-
-    def __init__(self, *arguments, **keywords):
-        super().__init__()
-        self.outcomes, self.calls = {}, {}
-
-    def drain(self):
-        """How many of zolal's calls there have been since the last time."""
-        kernel = python = 0
-        while events := self.reader.read():
-            kernel += sum(event.kind == "call" for event in events)
-            python += sum(event.kind == "python_enter" for event in events)
-        return {"kernel": kernel, "python": python}
-
-    def startTest(self, test):
-        super().startTest(test)
-        faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
-
-    def stopTest(self, test):
-        super().stopTest(test)
-        faulthandler.cancel_dump_traceback_later()
-        name = name_of(test)
-        self.calls[name] = self.drain()
-        self.outcomes.setdefault(name, ("passed", ""))
-        if self.outcomes[name][0] == "passed" and not any(self.calls[name].values()):
-            self.outcomes[name] = ("failed", "no call of zolal is in the recording")
-
-    def fail(self, test, failure):
-        self.outcomes[name_of(test)] = ("failed", self._exc_info_to_string(failure, test))
-
-    def addError(self, test, err):
-        self.fail(test, err)
-
-    def addFailure(self, test, err):
-        self.fail(test, err)
-
-    def addSubTest(self, test, subtest, err):
-        if err is not None:
-            self.fail(test, err)
-
-    def addUnexpectedSuccess(self, test):
-        self.outcomes[name_of(test)] = ("failed", "unexpected success")
-
-    def addSkip(self, test, reason):
-        self.outcomes.setdefault(name_of(test), ("skipped", reason))
-
-
-def reason_for(name, table):
-    """What the table says of a test, by its name or the end of it, or by its class's."""
-    for key, reason in table.items():
-        if f".{name}".endswith(f".{key}") or f".{name.rpartition('.')[0]}".endswith(f".{key}"):
-            return reason
-    return None
-
-
-def tests_of(suite):
-    for item in suite:
-        if isinstance(item, unittest.TestSuite):
-            yield from tests_of(item)
-        else:
-            yield item
-
-
 def with_chromium():
     """Django's selenium tests run, on Debian's Chromium; as root it has no sandbox."""
     from django.test.selenium import SeleniumTestCaseBase
@@ -309,8 +233,8 @@ def run(folder, labels, standard, browser):
     from django.test import SimpleTestCase
     from django.test.runner import DiscoverRunner
 
-    Result.reader = _zolal.Reader(_zolal.recording_start(RECORDING_SIZE))
-    result, apart = Result(), {}
+    reader = _zolal.Reader(_zolal.recording_start(RECORDING_SIZE))
+    result, apart = Result(reader, ("call", "python_enter")), {}
     set_up_class = SimpleTestCase.setUpClass.__func__
 
     def set_up_class_alone(cls):
@@ -375,30 +299,6 @@ def run(folder, labels, standard, browser):
     return result, apart
 
 
-def settle(result, version):
-    """What is known to differ becomes expected; if it passes, that is a failure: the list must stay
-    true."""
-    for name, (outcome, _) in list(result.outcomes.items()):
-        reason = reason_for(name, django_exceptions.DIFFERENT)
-        if reason and outcome != "skipped":
-            expected = outcome == "failed"
-            result.outcomes[name] = (
-                ("expected", reason) if expected else ("failed", "passes, but is listed")
-            )
-
-
-def print_table(outcomes):
-    columns = ("passed", "failed", "expected", "skipped")
-    rows = collections.defaultdict(collections.Counter)
-    for name, (outcome, _) in outcomes.items():
-        rows[name.rpartition(".")[0]][outcome] += 1
-        rows["all"][outcome] += 1
-    print(f"{'class':64}" + "".join(f"{column:>10}" for column in columns))
-    for name, row in [*(one for one in rows.items() if one[0] != "all"), ("all", rows["all"])]:
-        print(f"{name:64}" + "".join(f"{row[column]:10}" for column in columns))
-    return rows["all"]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--defect", action="store_true")
@@ -416,19 +316,11 @@ def main():
     json_file = options.json and os.path.abspath(options.json)
     labels = options.labels or LABELS + (WITH_A_BROWSER if options.browser else ())
     result, apart = run(folder, labels, options.standard, options.browser)
-    settle(result, options.version)
+    settle(result, django_exceptions.DIFFERENT)
     for name, (outcome, why) in result.outcomes.items():
         if outcome == "skipped":
             print(f"skipped {name}: {why}")
-        if outcome == "failed":
-            print(f"FAILED {name}\n    " + why.strip().replace("\n", "\n    "))
-    total = print_table(result.outcomes)
-    print(f"{len(apart)} do not apply (django_exceptions.py)")
-    if json_file:
-        with open(json_file, "w") as file:
-            outcomes = {name: list(outcome) for name, outcome in result.outcomes.items()}
-            json.dump({"outcomes": outcomes, "calls": result.calls, "apart": apart}, file)
-    return 1 if total["failed"] or not total["passed"] else 0
+    return report(result, apart, ("passed", "failed", "expected", "skipped"), json_file)
 
 
 if __name__ == "__main__":

@@ -12,23 +12,19 @@ Prints a row a class; exits 0 when all passed, 1 when not, 77 without a `test` p
 """
 
 import argparse
-import collections
-import faulthandler
 import importlib.util
-import json
 import sys
-import time
 import types
 import unittest
 
 import socket_exceptions
+from proof import Result, name_of, reason_for, report, settle, tests_of
 
 import zolal.socket
 from zolal import _zolal
 
 MODULES = ("test_socket", "test_timeout")
 RECORDING_SIZE = 64 << 20
-HANGS_AFTER_S = 120
 NO_TEST_PACKAGE = 77
 
 
@@ -71,81 +67,14 @@ def stay_at_home():
     return quiet
 
 
-def name_of(test):
-    """ "Class.test_method"; of what is no method (setUpClass) what unittest calls it."""
-    method = getattr(test, "_testMethodName", None)
-    return f"{type(test).__name__}.{method}" if method else str(test)
-
-
-class Result(unittest.TestResult):
-    """What became of each test: name -> (outcome, why)."""
-
-    def __init__(self, reader):
-        super().__init__()
-        self.reader = reader
-        self.outcomes = {}
-        self.calls = {}
-
-    def count_calls(self):
-        count = 0
-        while events := self.reader.read():
-            count += sum(event.kind == "call" for event in events)
-        return count
-
+class SocketResult(Result):
     def startTest(self, test):
         super().startTest(test)
-        faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
-        self.count_calls()
-        self.began = time.monotonic()
+        self.drain()  # what was before is not this one's
 
-    def stopTest(self, test):
-        super().stopTest(test)
-        faulthandler.cancel_dump_traceback_later()
-        name = name_of(test)
-        self.calls[name] = self.count_calls()
-        self.outcomes.setdefault(name, ("passed", ""))
-        if self.outcomes[name][0] == "passed" and not self.calls[name]:
-            reason = exception_for(name, socket_exceptions.WITHOUT_A_CALL)
-            self.outcomes[name] = (
-                ("uncounted", reason)
-                if reason
-                else ("failed", "no kernel call of zolal is in the recording")
-            )
-
-    def fail(self, test, failure):
-        self.outcomes[name_of(test)] = ("failed", self._exc_info_to_string(failure, test))
-
-    def addError(self, test, err):
-        self.fail(test, err)
-
-    def addFailure(self, test, err):
-        self.fail(test, err)
-
-    def addSubTest(self, test, subtest, err):
-        if err is not None:
-            self.fail(test, err)
-
-    def addUnexpectedSuccess(self, test):
-        self.outcomes[name_of(test)] = ("failed", "unexpected success")
-
-    def addSkip(self, test, reason):
-        self.outcomes.setdefault(name_of(test), ("skipped", reason))
-
-
-def exception_for(name, table):
-    """The reason that the table has for the test or its class."""
-    for key, reason in table.items():
-        if name == key or name.split(".")[0] == key:
-            return reason
-    return None
-
-
-def tests_of(suite):
-    for item in suite:
-        if isinstance(item, unittest.TestSuite):
-            yield from tests_of(item)
-        else:
-            yield item
+    def without_a_call(self, name):
+        reason = reason_for(name, socket_exceptions.WITHOUT_A_CALL)
+        return ("uncounted", reason) if reason else super().without_a_call(name)
 
 
 def select(names):
@@ -155,39 +84,13 @@ def select(names):
         loaded = importlib.import_module(f"test.{module}")
         for test in tests_of(unittest.TestLoader().loadTestsFromModule(loaded)):
             name = name_of(test)
-            if names and not {name, name.split(".")[0]} & set(names):
+            if names and not reason_for(name, dict.fromkeys(names, "asked for")):
                 continue
-            if reason := exception_for(name, socket_exceptions.NOT_APPLICABLE):
+            if reason := reason_for(name, socket_exceptions.NOT_APPLICABLE):
                 apart[name] = reason
             else:
                 chosen.addTest(test)
     return chosen, apart
-
-
-def settle(result):
-    """Expected failures become such; one that passes is a failure: the list must stay true."""
-    for name, (outcome, _) in list(result.outcomes.items()):
-        reason = exception_for(name, socket_exceptions.EXPECTED_FAILURES)
-        if not reason or outcome == "skipped":
-            continue
-        expected = outcome == "failed"
-        result.outcomes[name] = (
-            ("expected", reason) if expected else ("failed", "passes, but is listed as a failure")
-        )
-
-
-def print_table(outcomes):
-    columns = ("passed", "failed", "expected", "uncounted", "skipped")
-    rows = collections.defaultdict(collections.Counter)
-    for name, (outcome, _) in outcomes.items():
-        rows[name.split(".")[0]][outcome] += 1
-        rows["all"][outcome] += 1
-    print(f"{'class':48}" + "".join(f"{column:>10}" for column in columns))
-    for name, row in rows.items():
-        if name != "all":
-            print(f"{name:48}" + "".join(f"{row[column]:10}" for column in columns))
-    print(f"{'all':48}" + "".join(f"{rows['all'][column]:10}" for column in columns))
-    return rows["all"]
 
 
 def main():
@@ -207,22 +110,15 @@ def main():
     from test import support
 
     support.use_resources = ["walltime", "cpu", "network"]
-    result = Result(_zolal.Reader(_zolal.recording_start(RECORDING_SIZE)))
+    result = SocketResult(_zolal.Reader(_zolal.recording_start(RECORDING_SIZE)), ("call",))
     suite, apart = select(options.names)
     with stay_at_home():
         suite.run(result)
-    settle(result)
-    for name, (outcome, why) in result.outcomes.items():
-        if outcome == "failed":
-            print(f"FAILED {name}\n    " + why.strip().replace("\n", "\n    "))
-    total = print_table(result.outcomes)
-    print(f"{len(apart)} do not apply (socket_exceptions.py)")
-    if options.json:
-        with open(options.json, "w") as file:
-            outcomes = {name: list(outcome) for name, outcome in result.outcomes.items()}
-            json.dump({"outcomes": outcomes, "calls": result.calls, "apart": apart}, file)
+    settle(result, socket_exceptions.EXPECTED_FAILURES)
+    columns = ("passed", "failed", "expected", "uncounted", "skipped")
+    status = report(result, apart, columns, options.json)
     _zolal.recording_stop()
-    return 1 if total["failed"] or not total["passed"] else 0
+    return status
 
 
 if __name__ == "__main__":

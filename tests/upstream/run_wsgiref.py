@@ -1,10 +1,10 @@
 """CPython's own tests of wsgiref, socketserver and http.server, run on zolal.
 
-    python tests/upstream/run_wsgiref.py [--seed-defect] [--counts FILE] [-v] SUITE...
+    python tests/upstream/run_wsgiref.py [--seed-defect] [--json FILE] SUITE
 
 SUITE is test_wsgiref, test_socketserver or test_httpservers of the interpreter's package `test`
 (Debian: libpython3.11-testsuite). zolal's modules are put where the tests import the standard ones
-from, before they do. A suite is one line of numbers; the exit status is 0 when no test failed.
+from, before they do. Prints a row a class; the exit status is 0 when no test failed.
 
 The run proves itself. A test that succeeds counts as passed if zolal has recorded a call while it
 ran, else as failed. wsgiref_exceptions.txt lists the tests to which that does not apply, and those
@@ -18,13 +18,14 @@ import ast
 import fnmatch
 import importlib
 import importlib.util
-import json
 import pathlib
 import socket
 import sys
 import types
 import unittest
 import wsgiref.handlers
+
+from proof import Result, name_of, report
 
 import zolal.handlers
 import zolal.http_server
@@ -37,7 +38,6 @@ LIST = pathlib.Path(__file__).with_name("wsgiref_exceptions.txt")
 NOT_APPLICABLE, MAY_FAIL = "not-applicable", "may-fail"
 PATIENCE = 5
 RECORDING_SIZE = 64 * 1024 * 1024
-PROOF = ("call", "python_enter")
 
 
 def listed(suite: str) -> list[tuple[str, str, str]]:
@@ -96,125 +96,58 @@ def seed_defect() -> None:
     socket.setdefaulttimeout(PATIENCE)  # The tests' clients do not wait for the byte for ever.
 
 
-class Result(unittest.TextTestResult):
-    """Which tests have passed, and whether zolal took part in them."""
+class WsgirefResult(Result):
+    def __init__(self, reader, lines):
+        super().__init__(reader, ("call", "python_enter"))
+        self.lines = lines
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.outcomes: dict[str, str] = {}
-
-    def watch(self, reader: _zolal.Reader, lines: list[tuple[str, str, str]]) -> None:
-        self.reader, self.lines = reader, lines
-
-    def recorded(self) -> int:
-        """Calls since this was last asked."""
-        count = 0
-        while events := self.reader.read():
-            count += sum(event.kind in PROOF for event in events)
-        return count
-
-    def kind(self, test: unittest.TestCase) -> str | None:
-        name = test.id().removeprefix("test.")
-        return next((k for pattern, k, _ in self.lines if fnmatch.fnmatchcase(name, pattern)), None)
+    def kind(self, name: str) -> tuple[str, str]:
+        """What the list says of a test, and why; ("", "") where it says nothing."""
+        name = name.removeprefix("test.")
+        for pattern, kind, reason in self.lines:
+            if fnmatch.fnmatchcase(name, pattern):
+                return kind, reason
+        return "", ""
 
     def startTest(self, test):
-        self.recorded()
         super().startTest(test)
+        self.drain()  # what was before is not this one's
 
     def stopTest(self, test):
-        used = self.recorded()
-        outcome = self.outcomes.get(test.id(), "skipped")
-        kind = self.kind(test)
-        if outcome != "skipped":
-            if kind == NOT_APPLICABLE and used:
-                outcome = "failed: it is listed as not applicable, but uses zolal"
-            elif kind == NOT_APPLICABLE:
-                outcome = "not applicable"
-            elif kind == MAY_FAIL and outcome == "passed":
-                outcome = "failed: it is listed as one that may fail, but passes"
-            elif kind == MAY_FAIL:
-                outcome = "excepted"
-            elif outcome == "passed" and not used:
-                outcome = "failed: zolal has recorded no call"
-        self.outcomes[test.id()] = outcome
         super().stopTest(test)
-
-    def addSuccess(self, test):
-        self.outcomes.setdefault(test.id(), "passed")
-        super().addSuccess(test)
-
-    def addExpectedFailure(self, test, error):
-        self.outcomes.setdefault(test.id(), "passed")
-        super().addExpectedFailure(test, error)
-
-    def addUnexpectedSuccess(self, test):
-        self.outcomes[test.id()] = "failed"
-        super().addUnexpectedSuccess(test)
-
-    def addSkip(self, test, reason):
-        self.outcomes.setdefault(test.id(), "skipped")
-        super().addSkip(test, reason)
-
-    def addFailure(self, test, error):
-        self.outcomes[test.id()] = "failed"
-        super().addFailure(test, error)
-
-    def addError(self, test, error):
-        self.outcomes[test.id()] = "failed"
-        super().addError(test, error)
-
-    def addSubTest(self, test, subtest, error):
-        if error is not None:
-            self.outcomes[test.id()] = "failed"
-        super().addSubTest(test, subtest, error)
-
-
-def run(suite: str, verbosity: int, failfast: bool) -> dict[str, int]:
-    """Run one suite; its counts."""
-    module = importlib.import_module(f"test.{suite}")
-    importlib.import_module("test.support").verbose = 0
-    module.verbose = 0
-    tests = unittest.defaultTestLoader.loadTestsFromModule(module)
-    reader = _zolal.Reader(RECORDING)
-    runner = unittest.TextTestRunner(resultclass=Result, verbosity=verbosity, failfast=failfast)
-    make_result = runner._makeResult
-
-    def watching():
-        result = make_result()
-        result.watch(reader, listed(suite))
-        return result
-
-    runner._makeResult = watching
-    outcomes = runner.run(tests).outcomes
-    reader.close()
-    for name, outcome in outcomes.items():
-        if outcome.startswith("failed"):
-            print(f"{name}: {outcome}")
-    kinds = ("passed", "failed", "excepted", "not applicable", "skipped")
-    counts = {kind: sum(one.startswith(kind) for one in outcomes.values()) for kind in kinds}
-    said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    print(f"{suite}, Python {sys.version.split()[0]}: {said}", flush=True)
-    return counts
+        name = name_of(test)
+        kind, reason = self.kind(name)
+        outcome, why = self.outcomes[name]
+        if not kind or outcome == "skipped":
+            return
+        if kind == NOT_APPLICABLE and self.calls[name]:
+            self.outcomes[name] = ("failed", "it is listed as not applicable, but uses zolal")
+        elif kind == NOT_APPLICABLE:
+            self.outcomes[name] = ("apart", reason)
+        elif outcome == "passed":
+            self.outcomes[name] = ("failed", "it is listed as one that may fail, but passes")
+        else:
+            self.outcomes[name] = ("expected", reason)
 
 
 def main() -> int:
-    global RECORDING
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], metavar="SUITE")
+    parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--seed-defect", action="store_true")
-    parser.add_argument("--counts", type=pathlib.Path, help="write the numbers there, as JSON")
-    parser.add_argument("-v", action="count", default=0)
-    arguments = parser.parse_args()
+    parser.add_argument("--json", help="write what became of each test there")
+    options = parser.parse_args()
     put_zolal_in_place()
-    if arguments.seed_defect:
+    if options.seed_defect:
         seed_defect()
-    RECORDING = _zolal.recording_start(RECORDING_SIZE)
-    suites = arguments.suites or SUITES
-    counts = {suite: run(suite, arguments.v, arguments.seed_defect) for suite in suites}
+    module = importlib.import_module(f"test.{options.suite}")
+    importlib.import_module("test.support").verbose = module.verbose = 0
+    tests = unittest.defaultTestLoader.loadTestsFromModule(module)
+    reader = _zolal.Reader(_zolal.recording_start(RECORDING_SIZE))
+    result = WsgirefResult(reader, listed(options.suite))
+    result.failfast = options.seed_defect
+    tests.run(result)
     _zolal.recording_stop()
-    if arguments.counts:
-        arguments.counts.write_text(json.dumps(counts))
-    return any(one["failed"] for one in counts.values())
+    return report(result, {}, ("passed", "failed", "expected", "apart", "skipped"), options.json)
 
 
 if __name__ == "__main__":
