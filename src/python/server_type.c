@@ -1,6 +1,7 @@
 #include "python/server_type.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "python/exception.h"
 #include "python/server_listen.h"
@@ -9,7 +10,8 @@
 #include "server/access_log.h"
 #include "trace/recorder.h"
 
-#define THREADS_MOST 1024
+#define THREADS_MOST  1024
+#define STARTER_STACK (1u << 20) /* bytes */
 
 /* Hooks of the worker; the context is the server. */
 
@@ -118,11 +120,7 @@ static void server_on_answer(void *context, const struct answer *answer)
 static PyObject *server_follow(struct server *server, PyObject *number)
 {
     struct recording *recording = server->state->recording;
-    long own_number = PyLong_AsLong(number);
-    if (own_number == server->turned_away)
-        Py_RETURN_NONE;
-    if (own_number == server->awaited)
-        server->awaited = 0;
+    (void)number;
     bool attached = recording && recorder_attach(recording) == 0;
     int result = worker_follow(server->worker);
     if (attached)
@@ -155,49 +153,64 @@ static PyObject *server_make_thread(struct server *server, long number)
     return thread;
 }
 
-/* Take the exception that start() has raised: what a signal's handler has raised in it, if that is
- * behind it. threading.Condition, interrupted, raises a RuntimeError of its own ("release unlocked
- * lock") with the KeyboardInterrupt as its context. */
-static PyObject *server_fetch_start_failure(void)
-{
-    PyObject *failure = exception_fetch();
-    if (!failure || !PyErr_GivenExceptionMatches(failure, PyExc_RuntimeError))
-        return failure;
-    PyObject *context = PyException_GetContext(failure);
-    if (!context)
-        return failure;
-    Py_DECREF(failure);
-    return context;
-}
+/* A thread that is being started, by another one: `failure` is what has been raised, NULL: nothing.
+ */
+struct thread_start {
+    struct server *server;
+    PyObject *failure;
+};
 
-/* start() has raised. Either there is no thread, or a signal's handler has raised, maybe while
- * start() waited for a thread that does come: one that is not here yet will be turned away. */
-static int server_not_started(struct server *server)
+static void *server_start_thread(void *argument)
 {
-    bool is_here = server->awaited == 0;
-    PyObject *failure = server_fetch_start_failure();
-    server->turned_away = server->awaited;
-    if (!is_here && failure && PyErr_GivenExceptionMatches(failure, PyExc_RuntimeError)) {
-        Py_DECREF(failure);
-        return -EAGAIN;
-    }
-    Py_XSETREF(server->failure, failure);
-    return is_here ? 0 : -ECANCELED;
-}
-
-static int server_spawn(void *context)
-{
-    struct server *server = context;
-    long number = (long)PyList_GET_SIZE(server->spawned) + 1;
-    server->awaited = number;
-    PyObject *thread = server_make_thread(server, number);
+    struct thread_start *start = argument;
+    struct server *server = start->server;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *thread = server_make_thread(server, (long)PyList_GET_SIZE(server->spawned) + 1);
     PyObject *started = thread && PyList_Append(server->spawned, thread) == 0
                             ? PyObject_CallMethod(thread, "start", NULL)
                             : NULL;
-    int result = started ? 0 : server_not_started(server);
+    start->failure = started ? NULL : exception_fetch();
     Py_XDECREF(started);
     Py_XDECREF(thread);
-    return result;
+    PyGILState_Release(gil);
+    return NULL;
+}
+
+/* Have `start` done by a thread that is over when this returns: 0 or -errno. */
+static int server_start_apart(struct thread_start *start)
+{
+    pthread_attr_t attributes;
+    pthread_t starter;
+    int error = pthread_attr_init(&attributes);
+    if (error)
+        return -error;
+    error = pthread_attr_setstacksize(&attributes, STARTER_STACK);
+    if (!error)
+        error = pthread_create(&starter, &attributes, server_start_thread, start);
+    pthread_attr_destroy(&attributes);
+    if (error)
+        return -error;
+    Py_BEGIN_ALLOW_THREADS;
+    pthread_join(starter, NULL);
+    Py_END_ALLOW_THREADS;
+    return 0;
+}
+
+/* Python's signal handlers run in the main thread, between any two lines of threading's own code.
+ * What they raise there leaves its locks held, and threads that nobody knows of, which come while
+ * the interpreter ends: so it is another thread that starts one. */
+static int server_spawn(void *context)
+{
+    struct thread_start start = {.server = context};
+    int result = server_start_apart(&start);
+    if (result < 0 || !start.failure)
+        return result;
+    if (PyErr_GivenExceptionMatches(start.failure, PyExc_RuntimeError)) {
+        Py_DECREF(start.failure);
+        return -EAGAIN; /* can't start new thread */
+    }
+    Py_XSETREF(start.server->failure, start.failure);
+    return -ECANCELED;
 }
 
 void *server_raise(const struct error *err)

@@ -22,8 +22,6 @@ struct server {
     PyObject *failure;
     unsigned threads;
     PyObject *spawned;         /* a list: the threads that were started */
-    long awaited;              /* the number of the one that is being started; 0: it is here */
-    long turned_away;          /* of one that may still come, and must not; 0: none */
     PyObject *spare_responder; /* one kept for the next request */
     bool close_is_slow;        /* the last close() of an iterable was */
     bool python_calls;

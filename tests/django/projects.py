@@ -224,6 +224,7 @@ class Process(Server):
         environment = {
             **os.environ,
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",  # the reloader's child does not inherit -u
             "COLUMNS": "200",
             **{name: str(value) for name, value in env.items()},
         }

@@ -20,7 +20,7 @@ ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
 
 
 def is_zolal(server):
-    """By what only zolal does: its access to the recording is not needed, its line is enough."""
+    """By the line that it alone writes, before it answers anything: ask when it has answered."""
     return "Served by zolal" in server.stdout()
 
 
@@ -225,8 +225,8 @@ def test_static_files(project, arguments, debug, status):
 
 def test_without_staticfiles(project):
     server = project.runserver("--noreload", "0", APPS="zolal.django")
-    assert is_zolal(server)
     assert server.get("/hello/").status == 200
+    assert is_zolal(server)
     assert server.get("/static/pages/style.css").status == 404
 
 
@@ -234,6 +234,7 @@ def test_order(project):
     """After an app whose runserver wins, a check says so, and how to mend it."""
     wrong = "django.contrib.staticfiles zolal.django"
     server = project.runserver("--noreload", "0", APPS=wrong)
+    assert server.get("/hello/").status == 200
     assert not is_zolal(server)
     said = server.stderr()
     assert "zolal.W001" in said
@@ -257,6 +258,7 @@ def test_next_command_is_extended(project):
     server = project.runserver(
         "--noreload", "0", APPS="zolal.django other django.contrib.staticfiles"
     )
+    assert server.get("/hello/").status == 200
     assert is_zolal(server)
     assert "the other one" in server.stdout()
     assert "zolal.W" not in server.stderr()
@@ -268,6 +270,7 @@ def test_next_command_is_extended(project):
     server = project.runserver(
         "--noreload", "0", APPS="other zolal.django django.contrib.staticfiles"
     )
+    assert server.get("/hello/").status == 200
     assert is_zolal(server)
     assert "the other one" in server.stdout()
     assert "zolal.W" not in server.stderr()
@@ -377,8 +380,8 @@ def test_shutdown_message(project):
     (project.folder / "manage.py").write_text((project.folder / "serve.py").read_text())
     server = project.start()
     server.wait_for_start()
-    assert is_zolal(server)
     assert server.get("/hello/").status == 200
+    assert is_zolal(server)
     server.interrupt()
     assert server.wait() == 0
     assert server.stdout().rstrip().endswith("good bye")
@@ -549,7 +552,7 @@ def test_startproject(tmp_path, project):
     settings.write_text(text.replace("INSTALLED_APPS = [", 'INSTALLED_APPS = [\n"zolal.django",'))
     project.folder = fresh
     server = project.runserver("--noreload", "0")
-    assert is_zolal(server)
     assert "The install worked successfully" in server.get("/").text
+    assert is_zolal(server)
     assert server.get("/static/admin/css/base.css").status == 200
     assert server.get("/admin/").status == 302
