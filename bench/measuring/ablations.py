@@ -371,7 +371,7 @@ OF_THE_OUTPUT = (
     Ablation(
         "TCP_DEFER_ACCEPT",
         "close",
-        (("python/server_type.c", "defer_accept = 1, unix_mode", "defer_accept = 0, unix_mode"),),
+        (("python/server_listen.c", "defer_accept = 1, unix_mode", "defer_accept = 0, unix_mode"),),
         loose=2,
     ),
     Ablation(

@@ -157,12 +157,13 @@ def ask(port: int, request: bytes, patience: float = ANSWER_SECONDS) -> tuple[in
 def process_tree(pid: int) -> list[int]:
     """The process and its descendants; [] when it is gone."""
     try:
-        tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
-        children = [
-            int(child) for task in tasks for child in (task / "children").read_text().split()
-        ]
+        tasks = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
+    children = []
+    for task in tasks:
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            children += [int(child) for child in (task / "children").read_text().split()]
     return [pid, *(found for child in children for found in process_tree(child))]
 
 

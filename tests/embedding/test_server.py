@@ -310,7 +310,7 @@ def test_each_application_thread_lives_in_a_context():
 
 
 SCRIPT = """
-import os, signal, sys, threading, time, urllib.request
+import os, signal, sys, threading, time, urllib.request, warnings
 import zolal
 
 def hello(environ, start_response):
@@ -386,6 +386,8 @@ print(get(server))
 
 def test_a_forked_child_leaves_its_parents_server_alone(outcome_of):
     script = """
+# Python 3.12 and later: fork() beside threads is what is tested here.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 for started in False, True:
     server = zolal.Server(hello, bind="127.0.0.1:0")
     if started:

@@ -175,8 +175,15 @@ def test_signals_do_not_prolong_a_timeout(pair):
 @pytest.mark.parametrize("name", [*RECEIVES, *SENDS, "accept", "poll", "sendfile"])
 @pytest.mark.parametrize("timeout", [None, ENOUGH])
 def test_what_a_handler_raises_ends_the_call(pair, listener, name, timeout, tmp_path):
+    # An OSError too is the handler's, not the call's; but sendfile() takes one for a file that
+    # cannot be sent so, here as in the standard library, and goes on with send().
+    raised = (LookupError if name == "sendfile" else InterruptedError)("the handler's")
+    came = []
+
     def handler(number, frame):
-        raise InterruptedError("the handler's")
+        came.append(number)
+        if len(came) == 1:  # once: a second one could come when the call has ended
+            raise raised
 
     fill(pair[0])
     pair[0].settimeout(timeout)
@@ -190,7 +197,7 @@ def test_what_a_handler_raises_ends_the_call(pair, listener, name, timeout, tmp_
         "sendfile": lambda sock: sock.sendfile(file),
     }
     with open(tmp_path / "file", "rb") as file:
-        with every(0.01, handler), pytest.raises(InterruptedError, match="the handler's"):
+        with pytest.raises(type(raised), match="the handler's"), every(0.02, handler):
             calls[name](pair[0])
 
 
