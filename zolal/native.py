@@ -168,13 +168,19 @@ def overridden(server: Any) -> Iterator[str]:
     if not answers_as_it_is(handler):
         yield "ServerHandler"
     for name, value in HANDLER_VALUES.items():
-        if getattr(handler, name, value) != value:
+        found = getattr(handler, name, value)
+        if found != value and found is not _standard_error_page():
             yield name
     for name in HANDLER_LOG:
         if not is_as_it_is(handler, name) and _asks_for_more(handler, name):
             yield name
     if type(server.socket) is not socket.socket:
         yield "socket"  # one that encrypts, say
+
+
+def _standard_error_page() -> str | None:
+    """http.server's, which differs between versions, where it is at hand."""
+    return getattr(sys.modules.get("http.server"), "DEFAULT_ERROR_MESSAGE", None)
 
 
 def answers_as_it_is(handler: type) -> bool:
