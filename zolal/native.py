@@ -16,6 +16,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from zolal import socket
+from zolal.http_server import DEFAULT_ERROR_MESSAGE
 from zolal.server import Answered, Server
 from zolal.simple_server import WSGIRequestHandler, software_version
 from zolal.socketserver import ForkingMixIn, Loop, ThreadingMixIn
@@ -168,8 +169,7 @@ def overridden(server: Any) -> Iterator[str]:
     if not answers_as_it_is(handler):
         yield "ServerHandler"
     for name, value in HANDLER_VALUES.items():
-        found = getattr(handler, name, value)
-        if found != value and found is not _standard_error_page():
+        if getattr(handler, name, value) not in (value, _standard_error_page()):
             yield name
     for name in HANDLER_LOG:
         if not is_as_it_is(handler, name) and _asks_for_more(handler, name):
@@ -178,9 +178,12 @@ def overridden(server: Any) -> Iterator[str]:
         yield "socket"  # one that encrypts, say
 
 
-def _standard_error_page() -> str | None:
-    """http.server's, which differs between versions, where it is at hand."""
-    return getattr(sys.modules.get("http.server"), "DEFAULT_ERROR_MESSAGE", None)
+def _standard_error_page() -> str:
+    """http.server's, which differs between versions; ours where nobody has imported it."""
+    page: str = getattr(
+        sys.modules.get("http.server"), "DEFAULT_ERROR_MESSAGE", DEFAULT_ERROR_MESSAGE
+    )
+    return page
 
 
 def answers_as_it_is(handler: type) -> bool:
