@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What the drop-ins cost beside what they stand for: CPU time of a hello, log lines and all, by
 make_server and by Django's runserver. Where the original closes each connection, ours is measured
-so, too, and with kept ones. And how long a zolal.Server inside a program takes to its first answer."""
+so, too, and with kept ones. And how long a zolal.Server in a program takes to its first answer."""
 
 from __future__ import annotations
 

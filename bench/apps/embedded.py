@@ -1,5 +1,5 @@
-"""embedded.py COUNT: prints, as a JSON list, the milliseconds from the making of a zolal.Server to its
-first answer, of each of COUNT servers in this process."""
+"""embedded.py COUNT: starts COUNT servers in this process, one after the other, and prints, as a
+JSON list, the milliseconds from the making of each zolal.Server to its first answer."""
 
 import json
 import socket
