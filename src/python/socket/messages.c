@@ -122,7 +122,7 @@ PyObject *socket_sendmsg(struct socket_object *socket, PyObject *args)
     struct msghdr message = {0};
     if (!PyArg_ParseTuple(args, "O|OiO:sendmsg", &iterable, &ancillary, &flags, &object))
         return NULL;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (object && object != Py_None) {
         if (address_from_object(&addr, socket, object, "sendmsg") < 0)
             return NULL;
