@@ -10,6 +10,7 @@ import socket as standard
 import socketserver
 import ssl
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -265,7 +266,26 @@ def test_tls_takes_the_descriptor_over(listener, contexts, recorded):
     assert {"sendto", "recvfrom"}.isdisjoint(recorded().get(fd, []))
 
 
-def test_tls_of_asyncio_takes_a_socket(listener, contexts):
+def test_tls_is_refused_where_zolals_module_is_in_the_place_of_socket():
+    program = """
+import sys
+import zolal.socket
+sys.modules["socket"] = zolal.socket
+import ssl
+a, b = zolal.socket.socketpair()
+context = ssl.create_default_context()
+try:
+    context.wrap_socket(a, server_hostname="localhost", do_handshake_on_connect=False)
+except TypeError as refusal:
+    print(refusal)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert "must be _socket.socket" in done.stdout, done.stderr
+
+
+def test_tls_of_asyncio_takes_a_socket(listener, contexts, recorded):
     server_context, client_context = contexts
 
     async def answer(reader, writer):
@@ -279,9 +299,12 @@ def test_tls_of_asyncio_takes_a_socket(listener, contexts):
         reader, writer = await asyncio.open_connection(
             sock=client, ssl=client_context, server_hostname="localhost"
         )
+        fd = client.fileno()
         writer.write(b"hello\n")
         assert await asyncio.wait_for(reader.readline(), PATIENCE) == b"HELLO\n"
         writer.close()
         server.close()
+        return fd
 
-    asyncio.run(main())
+    fd = asyncio.run(main())
+    assert {"sendto", "recvfrom"} <= set(recorded()[fd])  # here it is the loop that calls
