@@ -303,7 +303,9 @@ def test_tls_of_asyncio_takes_a_socket(listener, contexts, recorded):
         writer.write(b"hello\n")
         assert await asyncio.wait_for(reader.readline(), PATIENCE) == b"HELLO\n"
         writer.close()
+        await writer.wait_closed()
         server.close()
+        await server.wait_closed()
         return fd
 
     fd = asyncio.run(main())
