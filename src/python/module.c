@@ -3,6 +3,7 @@
 #include "python/state.h"
 
 #include "python/calls.h"
+#include "python/echo_type.h"
 #include "python/reader_type.h"
 #include "python/recording.h"
 #include "python/server_type.h"
@@ -142,7 +143,7 @@ static int module_exec(PyObject *module)
         return -1;
     if (socket_type_add(module) < 0 || socket_functions_add(module) < 0)
         return -1;
-    return reader_type_add(module);
+    return reader_type_add(module) < 0 ? -1 : echo_type_add(module);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -150,6 +151,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     struct module_state *state = state_of_module(module);
     Py_VISIT(state->call_names);
     Py_VISIT(state->server_type);
+    Py_VISIT(state->echo_type);
     Py_VISIT(state->responder_type);
     Py_VISIT(state->input_type);
     Py_VISIT(state->file_wrapper_type);
@@ -170,6 +172,7 @@ static int module_clear(PyObject *module)
         Py_CLEAR(state->strings[i]);
     Py_CLEAR(state->call_names);
     Py_CLEAR(state->server_type);
+    Py_CLEAR(state->echo_type);
     Py_CLEAR(state->responder_type);
     Py_CLEAR(state->input_type);
     Py_CLEAR(state->file_wrapper_type);

@@ -64,6 +64,7 @@ struct module_state {
     PyObject *strings[STATE_STRING_COUNT];
     PyObject *call_names; /* code object -> number of its name in the recording */
     PyTypeObject *server_type;
+    PyTypeObject *echo_type;
     PyTypeObject *responder_type;
     PyTypeObject *input_type;
     PyTypeObject *file_wrapper_type;

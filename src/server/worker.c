@@ -301,14 +301,6 @@ void worker_flush(struct worker *worker)
         connection_flush(list_entry(worker->dirty.next, struct connection, dirty));
 }
 
-/* Take the nodes of `from` to `to`, so that what is appended meanwhile waits for the next turn. */
-static void list_take_all(struct list *from, struct list *to)
-{
-    struct list *node;
-    while ((node = list_pop(from)))
-        list_append(to, node);
-}
-
 /* Connections that had more to do, and, when the only thread is free, requests that waited for it.
  */
 static void worker_run_again(struct worker *worker, struct lead_thread *thread)
