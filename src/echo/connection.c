@@ -20,12 +20,13 @@ static void connection_free(struct echo_connection *connection)
  * not take it for all. */
 static void connection_end(struct echo_connection *connection, ssize_t reason)
 {
+    bool is_gone = reason == -ECONNRESET || reason == -EPIPE;
     if (reason == 0)
         stream_shutdown(&connection->stream);
-    if (reason == -ENOMEM || reason == -ECANCELED)
-        stream_reset(&connection->stream);
-    else
+    if (reason == 0 || is_gone)
         stream_close(&connection->stream);
+    else
+        stream_reset(&connection->stream);
     connection_free(connection);
 }
 
@@ -39,8 +40,11 @@ void echo_connection_close(struct echo_connection *connection)
 static ssize_t connection_send(struct echo_connection *connection, struct slice bytes)
 {
     struct iovec part = {(void *)bytes.data, bytes.len};
-    ssize_t sent = stream_send(&connection->stream, &part, 1, false);
-    return sent == -EAGAIN || sent == -EINTR ? 0 : sent;
+    ssize_t sent;
+    do
+        sent = stream_send(&connection->stream, &part, 1, false);
+    while (sent == -EINTR); /* no edge would tell that it is to be tried again */
+    return sent == -EAGAIN ? 0 : sent;
 }
 
 /* Send what waits. Returns 1 or -errno. */
