@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -66,8 +67,9 @@ static struct {
     int connections, messages;
     size_t most_allocated; /* bytes of a buffer */
     size_t send_limit;     /* bytes that one send of the server takes; 0: as they are */
-    int flood;    /* a descriptor of the server that always has more to read, and takes all */
-    int in_a_row; /* recvs of it */
+    int flood;      /* a descriptor of the server that always has more to read, and takes all */
+    int flood_left; /* how often; then it ends */
+    int in_a_row;   /* recvs of it */
     int most_in_a_row;
     size_t
         sent_before; /* by the first client, when it was looked at last, and how often that was */
@@ -113,7 +115,7 @@ ssize_t __wrap_recv(int fd, void *data, size_t len, int flags)
     if (site.in_a_row > site.most_in_a_row)
         site.most_in_a_row = site.in_a_row;
     if (fd == site.flood)
-        return (ssize_t)len;
+        return site.flood_left-- > 0 ? (ssize_t)len : 0;
     return faulty(FAULT_RECV) ? -1 : __real_recv(fd, data, len, flags);
 }
 
@@ -375,14 +377,23 @@ static void test_a_reset_is_quiet(void **state)
     end();
 }
 
+/* The first client's connection becomes one that has more to read, so often. Returns whether it has
+ * just come to be. */
+static bool flood(int times)
+{
+    const struct list *node = site.echo->connections.next;
+    if (site.flood >= 0 || node == &site.echo->connections)
+        return false;
+    site.flood = list_entry(node, struct echo_connection, node)->watch.fd;
+    site.flood_left = times;
+    __real_send(site.clients[0].fd, "x", 1, 0);
+    return true;
+}
+
 static bool second_was_served(void)
 {
-    struct list *node = site.echo->connections.next;
-    if (site.flood < 0 && node != &site.echo->connections) {
-        site.flood = list_entry(node, struct echo_connection, node)->watch.fd;
-        __real_send(site.clients[0].fd, "x", 1, 0);
+    if (flood(INT_MAX))
         connect_client(&site.clients[1]);
-    }
     return site.clients[1].got > 0;
 }
 
@@ -396,6 +407,24 @@ static void test_one_that_always_has_more_does_not_starve_others(void **state)
     check_whole(&site.clients[1], 1);
     assert_int_equal(site.clients[0].got, 0);
     assert_in_range(site.most_in_a_row, ECHO_TURN, 3 * ECHO_TURN); /* of a few turns */
+    end();
+}
+
+/* It has had its turn, and an event tells of its end before it would have the next. */
+static bool flood_has_ended(void)
+{
+    if (site.connections > 0 && !flood(ECHO_TURN))
+        __real_send(site.clients[0].fd, "x", 1, MSG_NOSIGNAL);
+    return nobody_is_here();
+}
+
+static void test_one_ends_that_was_to_have_another_turn(void **state)
+{
+    (void)state;
+    assert_int_equal(begin("127.0.0.1:0", flood_has_ended), 0);
+    connect_client(&site.clients[0]);
+    assert_int_equal(run(), 0);
+    assert_int_equal(site.flood_left, -1);
     end();
 }
 
@@ -507,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_a_client_that_does_not_read),
         cmocka_unit_test(test_a_reset_is_quiet),
         cmocka_unit_test(test_one_that_always_has_more_does_not_starve_others),
+        cmocka_unit_test(test_one_ends_that_was_to_have_another_turn),
         cmocka_unit_test(test_every_failure_is_survived),
         cmocka_unit_test(test_running_out_of_descriptors_passes),
         cmocka_unit_test(test_a_stop),
