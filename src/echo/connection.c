@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "trace/recorder.h"
 
+#define WATCHED (LOOP_READABLE | LOOP_PEER_ENDED | LOOP_EDGE)
+
 static void connection_free(struct echo_connection *connection)
 {
     struct echo *echo = connection->echo;
@@ -59,6 +61,16 @@ static ssize_t connection_flush(struct echo_connection *connection)
     return 1;
 }
 
+/* From now on, be told of room, too. Only who did not read in time needs that: others would be told
+ * of it when they come, and on UNIX sockets whenever they read. Returns 0 or -errno. */
+static int connection_watch_room(struct echo_connection *connection)
+{
+    if (connection->watches_room)
+        return 0;
+    connection->watches_room = true;
+    return loop_change(&connection->echo->loop, &connection->watch, WATCHED | LOOP_WRITABLE);
+}
+
 /* Send what was received, and keep the rest. Returns 0 or -errno. */
 static ssize_t connection_echo(struct echo_connection *connection, size_t len)
 {
@@ -68,8 +80,9 @@ static ssize_t connection_echo(struct echo_connection *connection, size_t len)
         return sent;
     if ((size_t)sent == len)
         return 0;
-    return buffer_append(&connection->waiting,
-                         slice_of(bytes.data + sent, bytes.len - (size_t)sent));
+    int result =
+        buffer_append(&connection->waiting, slice_of(bytes.data + sent, bytes.len - (size_t)sent));
+    return result < 0 ? result : connection_watch_room(connection);
 }
 
 /* Read once, and echo that. Returns 1; 0: the client has ended; -errno. */
@@ -131,8 +144,7 @@ int echo_connection_open(struct echo *echo, int fd)
     list_init(&connection->node);
     list_init(&connection->again);
     buffer_init(&connection->waiting, ECHO_RECEIVE_SIZE);
-    result = loop_add(&echo->loop, &connection->watch,
-                      LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
+    result = loop_add(&echo->loop, &connection->watch, WATCHED);
     if (result < 0)
         goto free_connection;
     list_append(&echo->connections, &connection->node);

@@ -29,8 +29,7 @@ struct echo {
     char received[ECHO_RECEIVE_SIZE];
 };
 
-/* Watched once, edge-triggered, for both directions: what an edge has told is remembered here until
- * a call says -EAGAIN. */
+/* Watched edge-triggered: what an edge has told is remembered here until a call says -EAGAIN. */
 struct echo_connection {
     struct loop_watch watch;
     struct stream stream;
@@ -38,10 +37,11 @@ struct echo_connection {
     struct list node;
     struct list again;
     struct buffer
-        waiting;   /* what the kernel has not taken yet; while there is some, none is read */
-    uint32_t id;   /* its number in the recording */
-    bool readable; /* recv may find something */
-    bool ending;   /* its end has come, behind whatever is left to read */
+        waiting;       /* what the kernel has not taken yet; while there is some, none is read */
+    uint32_t id;       /* its number in the recording */
+    bool readable;     /* recv may find something */
+    bool watches_room; /* for what waits */
+    bool ending;       /* its end has come, behind whatever is left to read */
 };
 
 /* Begin to echo on the socket `fd`, which is owned from now on, also when this fails. Returns 0 or

@@ -439,7 +439,7 @@ static int echo_with_fault(enum fault kind, int at, int code)
     if (result < 0)
         return result;
     client->to_send = 100000;
-    if (kind == FAULT_MEMORY) {
+    if (kind == FAULT_MEMORY || kind == FAULT_CTL) { /* a buffer, and a wait for room */
         site.is_over = first_is_stuck;
         client->reads = false;
         client->to_send = LONG;
