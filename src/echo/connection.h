@@ -29,19 +29,19 @@ struct echo {
     char received[ECHO_RECEIVE_SIZE];
 };
 
-/* Watched edge-triggered: what an edge has told is remembered here until a call says -EAGAIN. */
+/* Watched edge-triggered: what an edge has told is remembered here until a call says -EAGAIN. While
+ * something waits, nothing is read. */
 struct echo_connection {
     struct loop_watch watch;
     struct stream stream;
     struct echo *echo;
     struct list node;
     struct list again;
-    struct buffer
-        waiting;       /* what the kernel has not taken yet; while there is some, none is read */
-    uint32_t id;       /* its number in the recording */
-    bool readable;     /* recv may find something */
-    bool watches_room; /* for what waits */
-    bool ending;       /* its end has come, behind whatever is left to read */
+    struct buffer waiting; /* what the kernel has not taken yet */
+    uint32_t id;           /* its number in the recording */
+    bool readable;         /* recv may find something */
+    bool watches_room;     /* for what waits */
+    bool ending;           /* its end has come, behind whatever is left to read */
 };
 
 /* Begin to echo on the socket `fd`, which is owned from now on, also when this fails. Returns 0 or
