@@ -1,0 +1,119 @@
+#!/usr/bin/env python
+"""zolal echo beside a bare epoll loop: CPU time of the server a message, on a core of its own, with
+clients that never sleep on another."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+
+from measuring import rounds
+from measuring.candidates import BIN, ROOT, START_SECONDS, Candidate, Missing
+from measuring.running import progress
+from rich.console import Console
+from rich.table import Table
+
+EXAMPLES = """\
+examples:
+  ./dev bench echo
+  ./dev bench echo --connections 16 --bytes 16384 --rounds 20
+
+CPU us: user and system time a message, median (least..most) of the rounds. x limit: of the bare
+loop's, within a round.
+"""
+BUILT = ROOT / "build" / "plain" / "bench"
+GREETING = b"hello"
+
+
+class EchoCandidate(Candidate):
+    def greet(self, request: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), START_SECONDS) as client:
+            client.sendall(request)
+            if client.recv(len(request)) != request:
+                raise Missing("it does not echo")
+
+
+def candidates() -> list[Candidate]:
+    zolal = [str(BIN / "zolal"), "echo", "--bind", "127.0.0.1:{port}"]
+    return [
+        EchoCandidate("limit", [str(BUILT / "echo_limit"), "{port}"]),
+        EchoCandidate("zolal echo", zolal, peer=False),
+        EchoCandidate("without the recorder", [*zolal, "--no-recorder"], peer=False),
+    ]
+
+
+def measure(server: Candidate, connections: int, core: int | None, size: int, seconds: float):
+    """CPU microseconds a message, and messages a second."""
+    words = [] if core is None else ["taskset", "-c", str(core)]
+    words += [str(BUILT / "echo_load"), *map(str, (server.port, connections, size, seconds))]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
+        assert load.stdout
+        if load.stdout.readline() != "ready\n":
+            sys.exit("bench/echo_load did not begin")
+        before = server.cpu_seconds()
+        out, _ = load.communicate("\n")
+        used = server.cpu_seconds() - before
+    if load.returncode:
+        sys.exit(f"{server.name}: bench/echo_load ended with status {load.returncode}")
+    messages, wrong = map(int, out.split())
+    if wrong:
+        sys.exit(f"{server.name}: {wrong} of {messages} messages came back wrong")
+    return used * 1e6 / messages, messages / seconds
+
+
+def measure_all(options: argparse.Namespace) -> dict[int, dict[str, list[tuple[float, float]]]]:
+    """Of each number of connections and each server: a pair for each round."""
+    servers = candidates()
+    server_core, load_core = rounds.cores()
+    found = {many: {one.name: [] for one in servers} for many in options.connections}
+    try:
+        for server in servers:
+            server.start(server_core, GREETING)
+        order = list(rounds.rotated(servers, options.rounds))
+        with progress(len(order) * len(found), "echo") as move:
+            for server in order:
+                for many, rows in found.items():
+                    sample = measure(server, many, load_core, options.bytes, options.seconds)
+                    rows[server.name].append(sample)
+                    move(f"{server.name}, {many}")
+    except Missing as reason:
+        sys.exit(str(reason))
+    finally:
+        for server in servers:
+            server.stop()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench echo",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--connections", type=int, nargs="+", default=[16, 256])
+    parser.add_argument("--bytes", type=int, default=64, help="of a message (default 64)")
+    parser.add_argument("--rounds", type=int, default=9, help="(default 9)")
+    parser.add_argument("--seconds", type=float, default=1, help="in each (default 1)")
+    parser.add_argument("--json", metavar="FILE", help="write every sample there")
+    options = parser.parse_args()
+    found = measure_all(options)
+    table = Table("connections", "server", "CPU us", "x limit", "messages/s")
+    for many, rows in found.items():
+        limit = [cpu for cpu, _ in rows["limit"]]
+        for name, samples in rows.items():
+            cpu = [one for one, _ in samples]
+            rate = rounds.median([one for _, one in samples]) or 0
+            shown = (rounds.spread(cpu), rounds.spread(rounds.ratios(cpu, limit), 3))
+            table.add_row(str(many), name, *shown, f"{rate:,.0f}")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
