@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "trace/recorder.h"
 
-#define WATCHED (LOOP_READABLE | LOOP_PEER_ENDED | LOOP_EDGE)
+#define WATCHED (LOOP_READABLE | LOOP_PEER_ENDED | LOOP_URGENT | LOOP_EDGE)
 
 static void connection_free(struct echo_connection *connection)
 {
@@ -92,9 +92,10 @@ static ssize_t connection_step(struct echo_connection *connection)
     ssize_t len = stream_recv(&connection->stream, echo->received, sizeof(echo->received));
     if (len == 0)
         return 0;
-    /* A short read has taken all there was; but an end that was told already comes by no other
-     * edge, and must be read. epoll(7), questions and answers. */
-    if (len == -EAGAIN || (len > 0 && (size_t)len < sizeof(echo->received) && !connection->ending))
+    /* A short read has taken all there was, epoll(7), or stands before urgent data; and an end that
+     * was told already comes by no other edge. */
+    if (len == -EAGAIN ||
+        (len > 0 && (size_t)len < sizeof(echo->received) && !connection->reads_on))
         connection->readable = false;
     if (len < 0)
         return len == -EAGAIN || len == -EINTR ? 1 : len;
@@ -122,8 +123,8 @@ void echo_connection_serve(struct echo_connection *connection)
 static void connection_on_ready(struct loop_watch *watch, uint32_t ready)
 {
     struct echo_connection *connection = list_entry(watch, struct echo_connection, watch);
-    if (ready & (LOOP_PEER_ENDED | LOOP_BROKEN))
-        connection->readable = connection->ending = true;
+    if (ready & (LOOP_PEER_ENDED | LOOP_URGENT | LOOP_BROKEN))
+        connection->readable = connection->reads_on = true;
     if (ready & LOOP_READABLE)
         connection->readable = true;
     echo_connection_serve(connection);

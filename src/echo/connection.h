@@ -41,7 +41,7 @@ struct echo_connection {
     uint32_t id;           /* its number in the recording */
     bool readable;         /* recv may find something */
     bool watches_room;     /* for what waits */
-    bool ending;           /* its end has come, behind whatever is left to read */
+    bool reads_on;         /* a short read may leave something: the end, or urgent data, has come */
 };
 
 /* Begin to echo on the socket `fd`, which is owned from now on, also when this fails. Returns 0 or

@@ -129,8 +129,8 @@ int connection_watch(struct connection *connection)
 {
     list_unlink(&connection->unwatched);
     /* Edge-triggered: what is ready already is told once, epoll(7). */
-    int result = loop_add(&connection->worker->loop, &connection->watch,
-                          LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
+    uint32_t events = LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_URGENT | LOOP_EDGE;
+    int result = loop_add(&connection->worker->loop, &connection->watch, events);
     if (result < 0)
         connection_close(connection);
     return result;

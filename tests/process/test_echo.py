@@ -123,6 +123,20 @@ def test_a_half_close_gets_all_and_then_the_end(echo, size):
         assert receive(client, size + 1) == data
 
 
+def test_urgent_data_hold_nothing_up(echo, tmp_path):
+    server = echo(bind=["127.0.0.1:0", f"unix:{tmp_path}/s"])
+    for address in server.addresses:
+        with connect(address) as client:
+            ask(client)
+            if client.family != socket.AF_UNIX:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with server.paused():
+                client.sendall(b"before")
+                client.send(b"!", socket.MSG_OOB)
+                client.sendall(b"after")
+            assert receive(client, 11) == b"beforeafter"
+
+
 def test_a_reset_is_quiet(echo):
     server = echo()
     with connect(server.address) as beside:
