@@ -28,11 +28,14 @@ class Server:
         threads: int = 1,
         on_answer: Callable[[str, int, str, int, int, str | None], object] | None = None,
         server: str | None = None,
+        persistence: str = "always",
     ) -> None:
         """`python_calls`: record the calls between server and application with file and line.
         `on_message`: a line for the operator. ValueError names a limit that does not exist.
         `on_answer(host, port, request_line, status, bytes, refused)`: an answer is over; `refused`
-        is why the server itself gave it. `server`: the Server field; None: zolal."""
+        is why the server itself gave it. `server`: the Server field; None: zolal.
+        `persistence`: which answers leave their connection open: "always"; "with_length", those
+        with a Content-Length and those to HEAD; "never"."""
 
     def listen(
         self,

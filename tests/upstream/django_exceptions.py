@@ -27,14 +27,8 @@ SAYS_CLOSE = (
     "the client has asked for the end of the connection: zolal says Connection: close in its last "
     "answer, as RFC 9112 9.6 wants it; Django's server closes without saying so"
 )
-KEEPS = (
-    "a connection that Django's server must close is kept: a body without a length is sent in "
-    "chunks, and a server with one thread does not wait on it while others want to be served"
-)
 
 DIFFERENT = {
     "LiveServerViews.test_keep_alive_on_connection_with_content_length": SAYS_CLOSE,
     "LiveServerViews.test_keep_alive_connection_clears_previous_request_data": SAYS_CLOSE,
-    "LiveServerViews.test_closes_connection_without_content_length": KEEPS,
-    "SingleThreadLiveServerViews.test_closes_connection_with_content_length": KEEPS,
 }
