@@ -332,6 +332,8 @@ def calls_of(text, connection):
 def test_xray_shows_each_call_under_its_connection(echo):
     server = echo("--xray")
     peers = [visit(server), visit(server)]
+    ended = re.compile(r"^└── close\(", re.M)
+    server.wait_until(lambda: len(ended.findall(server.stdout())) == 2, "no end is shown")
     server.stop()
     for number, peer in enumerate(peers, 1):
         assert f"connection {number}  {peer}" in server.stdout()
