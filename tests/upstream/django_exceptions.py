@@ -21,7 +21,18 @@ NOT_APPLICABLE = {
     "LiveServerThreadTest.test_closes_connections": IN_MEMORY,
     "LiveServerTestCloseConnectionTest": IN_MEMORY,
     "SeleniumTests.test_redirect_on_add_view_add_another_button": RACE,
+    "SeleniumTests.test_redirect_on_add_view_continue_button": RACE,
+    "LiveWidgetTests.test_textarea_trailing_newlines": RACE,
 }
+
+NOT_APPLICABLE_IN = {
+    "4.2": {
+        "SeleniumTests.test_inline_uuid_pk_add_with_popup": (
+            "the link that it clicks is not on the page: the admin of the tests forbids to add one"
+        ),
+    },
+}
+"""By the version of Django."""
 
 SAYS_CLOSE = (
     "the client has asked for the end of the connection: zolal says Connection: close in its last "
