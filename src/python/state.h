@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "python/aio/aio_state.h"
 #include "trace/recording.h"
 
 /* Keys and values of an environ that every request shares: enumerator, text. Interned once. */
@@ -50,7 +51,13 @@
     X(TELL, "tell")                                   \
     X(GI_FRAME, "gi_frame")                           \
     X(F_LINENO, "f_lineno")                           \
-    X(CO_QUALNAME, "co_qualname")
+    X(CO_QUALNAME, "co_qualname")                     \
+    X(LOOP, "loop")                                   \
+    X(CONTEXT, "context")                             \
+    X(STOPPING, "_stopping")                          \
+    X(RUN_HANDLE, "_run_handle")                      \
+    X(CALLBACK_FAILED, "_callback_failed")            \
+    X(ENSURE_FD_NO_TRANSPORT, "_ensure_fd_no_transport")
 
 enum state_string {
 #define X(name, text) STRING_##name,
@@ -70,7 +77,9 @@ struct module_state {
     PyTypeObject *reader_type;
     PyTypeObject *event_type;
     PyTypeObject *socket_type;
-    PyTypeObject *file_io; /* io.FileIO and the others: what open(..., "rb") gives */
+    struct aio_state aio;
+    PyObject *loop_keyword; /* ("loop",) */
+    PyTypeObject *file_io;  /* io.FileIO and the others: what open(..., "rb") gives */
     PyTypeObject *buffered_reader;
     PyTypeObject *buffered_random;
     struct recording *recording;
