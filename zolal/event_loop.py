@@ -133,9 +133,8 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
             handle._run()
             seconds = self.time() - begin
             if seconds >= self.slow_callback_duration:
-                base_events.logger.warning(
-                    "Executing %s took %.3f seconds", _format_handle(handle), seconds
-                )
+                text = _format_handle(handle)
+                vars(base_events)["logger"].warning("Executing %s took %.3f seconds", text, seconds)
         finally:
             self._current_handle = None
 
