@@ -269,3 +269,8 @@ class LoopCore:
 
     def _core_reopen(self) -> None:
         """In a forked child: epoll and eventfd of its own, with the same registrations."""
+
+class StreamMethods:
+    """The part of asyncio's transport for streams that is in C, to derive from together with it."""
+
+    def write(self, data: Any, /) -> None: ...

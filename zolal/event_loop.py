@@ -13,9 +13,11 @@ import weakref
 from asyncio import base_events
 from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.format_helpers import _format_callback_source
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import zolal.socket
 from zolal import _zolal
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
@@ -56,6 +58,14 @@ class _Watched(selectors.BaseSelector):
         raise NotImplementedError("the loop waits by itself")
 
 
+class _StreamTransport(_zolal.StreamMethods, _SelectorSocketTransport):  # type: ignore[misc]
+    """asyncio's transport for streams, with what each message takes in C."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
+        super().set_protocol(protocol)
+
+
 class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
     """An asyncio event loop. Callbacks, timers, waiting and sockets are in C; what else there is
     (servers, transports, TLS, subprocesses, look-ups, executors) is asyncio's own on top of it."""
@@ -71,6 +81,20 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__(_Watched(self))
         _loops.add(self)
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+    ) -> asyncio.Transport:
+        plain = type(sock) in (socket.socket, zolal.socket.socket)
+        kind: Any = _StreamTransport if plain else _SelectorSocketTransport
+        transport: asyncio.Transport = kind(self, sock, protocol, waiter, extra, server)
+        return transport
 
     def run_forever(self) -> None:
         """Run until stop() is called."""

@@ -6,7 +6,8 @@
 #include <Python.h>
 
 /* Our types, made with the module: enumerator. */
-#define AIO_TYPES(X) X(loop_type) X(handle_type) X(timer_type) X(waiter_type) X(operation_type)
+#define AIO_TYPES(X) \
+    X(loop_type) X(handle_type) X(timer_type) X(waiter_type) X(operation_type) X(stream_methods)
 
 /* Taken from the standard library when the first loop is made: enumerator, module, attribute
  * (dotted: one of a class). NULL until then: `import zolal` does not import asyncio. */
@@ -26,6 +27,7 @@
     X(base_sock_recv_into, "asyncio.selector_events", "BaseSelectorEventLoop.sock_recv_into") \
     X(base_sock_sendall, "asyncio.selector_events", "BaseSelectorEventLoop.sock_sendall")     \
     X(base_sock_accept, "asyncio.selector_events", "BaseSelectorEventLoop.sock_accept")       \
+    X(base_write, "asyncio.selector_events", "_SelectorSocketTransport.write")                \
     X(socket_class, "socket", "socket")                                                       \
     X(zolal_socket_class, "zolal.socket", "socket")                                           \
     X(socket_family, "_socket", "socket.family")                                              \

@@ -65,9 +65,10 @@ struct loop_object {
     int wake_fd;  /* eventfd, edge-triggered and never read */
     bool is_closed;
     bool is_debug;
-    bool is_waiting; /* in epoll_wait(2), without the GIL */
-    bool is_woken;   /* since that began */
-    int budget;      /* of the callback that runs: see LOOP_BUDGET */
+    bool is_stopping; /* stop() was called */
+    bool is_waiting;  /* in epoll_wait(2), without the GIL */
+    bool is_woken;    /* since that began */
+    int budget;       /* of the callback that runs: see LOOP_BUDGET */
     PyObject *task_factory;
     struct ready_ring ready;
     struct timer_heap timers;

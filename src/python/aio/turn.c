@@ -38,22 +38,11 @@ static int wait_for_events(struct loop_object *loop, int timeout_ms)
     return -1;
 }
 
-static int stopping(struct loop_object *loop)
-{
-    PyObject *value = PyObject_GetAttr((PyObject *)loop, loop->state->strings[STRING_STOPPING]);
-    int result = value ? PyObject_IsTrue(value) : -1;
-    Py_XDECREF(value);
-    return result;
-}
-
-/* Milliseconds: 0 where something is to run already. -2: an exception is set. */
+/* Milliseconds: 0 where something is to run already, -1 where there is nothing to wait for. */
 static int loop_timeout(struct loop_object *loop)
 {
     int timeout_ms = timers_timeout_ms(loop);
-    if (loop->ready.count > 0)
-        return 0;
-    int stops = stopping(loop);
-    return stops < 0 ? -2 : stops ? 0 : timeout_ms;
+    return loop->ready.count > 0 || loop->is_stopping ? 0 : timeout_ms;
 }
 
 /* A handle that is not one of ours, or any in debug mode: its own _run(). */
@@ -94,8 +83,7 @@ PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
     if (loop_check_open(loop) < 0)
         return NULL;
     recording_join(loop->state);
-    int timeout_ms = loop_timeout(loop);
-    int count = timeout_ms == -2 ? -1 : wait_for_events(loop, timeout_ms);
+    int count = wait_for_events(loop, loop_timeout(loop));
     if (count < 0)
         return NULL;
     for (int i = 0; i < count; i++) {
