@@ -1,5 +1,6 @@
 """The extension module: what the C core offers to the Python package. Not a public interface."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, overload
 
@@ -252,3 +253,24 @@ def getdefaulttimeout() -> float | None:
     """Seconds that new sockets of zolal wait; None: for ever."""
 
 def setdefaulttimeout(timeout: float | None, /) -> None: ...
+
+class LoopCore:
+    """The part of zolal.EventLoop that is in C. The other methods of an event loop that it has are
+    typed as asyncio types them."""
+
+    _debug: bool
+    _closed: bool
+
+    def _watched(self) -> list[tuple[int, asyncio.Handle | None, asyncio.Handle | None]]:
+        """(descriptor, reader, writer) of what add_reader() and add_writer() have."""
+
+    def _core_close(self) -> None:
+        """Close the loop's descriptors and drop all callbacks."""
+
+    def _core_reopen(self) -> None:
+        """In a forked child: epoll and eventfd of its own, with the same registrations."""
+
+class StreamMethods:
+    """The part of asyncio's transport for streams that is in C, to derive from together with it."""
+
+    def write(self, data: Any, /) -> None: ...
