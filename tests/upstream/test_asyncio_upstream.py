@@ -81,7 +81,7 @@ def test_a_defect_turns_it_red(tmp_path, defect, suite):
     assert names(found, "failed")
 
 
-@pytest.mark.parametrize("suite", ["test_sock_lowlevel.EPollEventLoopTests", "test_server"])
+@pytest.mark.parametrize("suite", ["test_sock_lowlevel.EPollEventLoopTests", "test_streams"])
 def test_with_asyncios_own_loop_nothing_passes(tmp_path, suite):
     done, found = run(tmp_path, "--standard", suite)
     assert names(found, "passed") == []
