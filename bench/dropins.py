@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """What the drop-ins cost beside what they stand for: CPU time of a hello, log lines and all, by
 make_server and by Django's runserver. Where the original closes each connection, ours is measured
-so, too, and with kept ones."""
+so, too, and with kept ones. And how long a zolal.Server in a program takes to its first answer."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -26,10 +27,11 @@ examples:
   ./dev bench dropins --rounds 10 --json found.json
 
 CPU us: user and system time a request, median (least..most) of the rounds. x: of the original's,
-within a round.
+within a round. Starts: milliseconds, the first in each of five new processes, and 100 after it.
 """
 
-PROGRAM = str(pathlib.Path(__file__).parent / "apps" / "dropin.py")
+APPS = pathlib.Path(__file__).parent / "apps"
+PROGRAM = str(APPS / "dropin.py")
 CLOSED = (Ask(get(fields=b"Connection: close\r\n"), HELLOS[0].body),)
 
 
@@ -88,6 +90,13 @@ def measure_all(count: int, seconds: float) -> dict[tuple[str, bool], list[Sampl
     return found
 
 
+def start_ms(count: int) -> list[float]:
+    """From the making of a zolal.Server to its first answer, of `count` in one new process."""
+    command = [sys.executable, str(APPS / "embedded.py"), str(count)]
+    found: list[float] = json.loads(subprocess.check_output(command, timeout=60))
+    return found
+
+
 def cpu(samples: list[Sample]) -> list[float | None]:
     return [sample.cpu_us for sample in samples]
 
@@ -104,6 +113,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write every sample there")
     options = parser.parse_args()
     found = measure_all(options.rounds, options.seconds)
+    starts = [start_ms(101) for _ in range(5)]
     table = Table("", "original, CPU us", "zolal, CPU us", "x")
     for one in COMPARISONS:
         theirs = cpu(found[one.original, one.original_is_kept])
@@ -114,12 +124,17 @@ def main() -> None:
             rounds.spread([value for value in ours if value], 1),
             rounds.spread(rounds.ratios(ours, theirs)),
         )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    first = rounds.spread([one[0] for one in starts], 1)
+    later = rounds.spread([ms for one in starts for ms in one[1:]], 1)
+    console.print(f"zolal.Server to its first answer: {first} ms; later ones: {later} ms")
     if options.json:
-        text = {
+        text: dict[str, object] = {
             f"{name}, {'kept' if kept else 'closed'}": [sample.as_dict() for sample in samples]
             for (name, kept), samples in found.items()
         }
+        text["start_ms"] = starts
         pathlib.Path(options.json).write_text(json.dumps(text, indent=1))
 
 

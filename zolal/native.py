@@ -16,6 +16,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from zolal import socket
+from zolal.http_server import DEFAULT_ERROR_MESSAGE
 from zolal.server import Answered, Server
 from zolal.simple_server import WSGIRequestHandler, software_version
 from zolal.socketserver import ForkingMixIn, Loop, ThreadingMixIn
@@ -168,13 +169,21 @@ def overridden(server: Any) -> Iterator[str]:
     if not answers_as_it_is(handler):
         yield "ServerHandler"
     for name, value in HANDLER_VALUES.items():
-        if getattr(handler, name, value) != value:
+        if getattr(handler, name, value) not in (value, _standard_error_page()):
             yield name
     for name in HANDLER_LOG:
         if not is_as_it_is(handler, name) and _asks_for_more(handler, name):
             yield name
     if type(server.socket) is not socket.socket:
         yield "socket"  # one that encrypts, say
+
+
+def _standard_error_page() -> str:
+    """http.server's, which differs between versions; ours where nobody has imported it."""
+    page: str = getattr(
+        sys.modules.get("http.server"), "DEFAULT_ERROR_MESSAGE", DEFAULT_ERROR_MESSAGE
+    )
+    return page
 
 
 def answers_as_it_is(handler: type) -> bool:

@@ -216,7 +216,7 @@ def test_who_does_not_use_it_does_not_load_the_server(tmp_path):
 
 
 STARTS = """
-import gc, json, os, re, sys, threading, urllib.request
+import ctypes, gc, json, os, re, sys, threading, urllib.request
 from zolal.pytest_plugin import serving
 
 
@@ -237,6 +237,7 @@ def anonymous():
 
 def state():
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free and not given back is no leak
     return {
         "threads": len(os.listdir("/proc/self/task")),
         "python threads": threading.active_count(),
@@ -258,7 +259,7 @@ def test_a_thousand_starts_leave_nothing_behind(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", STARTS, "1000"],
         cwd=tmp_path,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONMALLOC": "malloc"},
         capture_output=True,
         text=True,
         timeout=110,
@@ -269,6 +270,6 @@ def test_a_thousand_starts_leave_nothing_behind(tmp_path):
         assert after[name] == before[name], (name, before, after)
     assert after["maps"] <= before["maps"] + 5, (before, after)
     assert after["objects"] <= before["objects"] + 200, (before, after)
-    # Half a kilobyte a start; the heap settles at some tens of kilobytes in all.
-    assert after["memory"] <= before["memory"] + (512 << 10), (before, after)
+    # Half of it comes without a leak; 600 bytes lost at a start make one and a half of it.
+    assert after["memory"] <= before["memory"] + (1 << 20), (before, after)
     assert list(tmp_path.iterdir()) == []

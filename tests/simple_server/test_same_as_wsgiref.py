@@ -16,10 +16,14 @@ import zolal.handlers
 import zolal.http_server
 import zolal.simple_server
 
-if sys.version_info < (3, 11):
-    # Ours are as the newest.
-    page = zolal.http_server.DEFAULT_ERROR_MESSAGE.replace("%(code)s", "%(code)d")
-    http.server.BaseHTTPRequestHandler.error_message_format = page
+
+@pytest.fixture(autouse=True)
+def error_page(monkeypatch):
+    """Ours is as the newest; 3.10's differs."""
+    if sys.version_info < (3, 11):
+        page = zolal.http_server.DEFAULT_ERROR_MESSAGE.replace("%(code)s", "%(code)d")
+        monkeypatch.setattr(http.server.BaseHTTPRequestHandler, "error_message_format", page)
+
 
 REQUESTS = {
     "get": b"GET / HTTP/1.0\r\n\r\n",

@@ -2,6 +2,7 @@
 
 import array
 import copy
+import gc
 import os
 import pickle
 import socket as standard
@@ -590,6 +591,7 @@ def test_descriptors_over_a_unix_socket():
                 os.close(fd)
             return seen
 
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     compare(scenario)
     assert len(os.listdir("/proc/self/fd")) == before
