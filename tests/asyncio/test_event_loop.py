@@ -203,8 +203,8 @@ def spin():
 async def main():
     loop = asyncio.get_running_loop()
     {callback}
-    print("here", flush=True)
     try:
+        print("here", flush=True)
         await asyncio.sleep(3600)
     finally:
         print("cleaned", flush=True)
