@@ -1,7 +1,7 @@
 """CPython's own test_asyncio, with zolal's event loop in the place of asyncio's.
 
     run_asyncio.py [--loop MODULE:CLASS] [--standard] [--defect byte|callback] [--hangs-after S]
-                   [--json FILE] [MODULE | MODULE.CLASS | MODULE.CLASS.test]...
+                   [--jobs N] [--json FILE] [MODULE | MODULE.CLASS | MODULE.CLASS.test]...
 
 Runs the interpreter's `test` package, where every name by which a program makes a loop gives
 zolal.EventLoop: asyncio.SelectorEventLoop, asyncio.EventLoop, what the policies make, and thereby
@@ -15,8 +15,9 @@ test_utils.TestLoop, which never asks a kernel) is `uncounted`. One in which asy
 loop is made and zolal's is not has failed, but for those of asyncio_exceptions.OWN_LOOP. What is
 known to fail stands there, too.
 
-Each module runs in a process of its own. A test that hangs or ends it is cut, named and counted as
-failed; the others of its module run in the next process.
+Each module runs in a process of its own, `--jobs` of them at a time (4: most of them wait). A test
+that hangs or ends its process is cut, named and counted as failed; the others of its module run in
+the next process.
 
 `--loop`: another loop, to compare (uvloop:Loop); it counts as passed what builds one. `--standard`:
 all is left as it was, and nothing may count as passed. `--defect`: what is received lacks a byte,
@@ -27,6 +28,7 @@ Prints a row a class; exits 0 when all passed, 1 when not, 77 without a `test` p
 
 import argparse
 import asyncio
+import concurrent.futures
 import importlib.util
 import json
 import pathlib
@@ -44,6 +46,7 @@ OURS = "zolal:EventLoop"
 RECORDING_SIZE = 16 << 20
 NO_TEST_PACKAGE = 77
 MODULE_S = 1800
+LONG = ("test_tasks", "test_subprocess", "test_ssl")  # begin first
 
 
 class Built:
@@ -209,23 +212,15 @@ def run_here(module, options, done, file):
 # ----------------------------------------------------------------------------------- the whole run
 
 
-class Whole:
-    """What all processes have found, as proof.report() takes it."""
+class Found:
+    """What processes have found, as proof.report() takes it."""
 
     def __init__(self):
         self.outcomes, self.calls = {}, {}
 
-    def run_module(self, module, options):
-        """In as many processes as it takes."""
-        before = None
-        while len(self.outcomes) != before:
-            before = len(self.outcomes)
-            if self.run_process(module, options):
-                return
-        self.outcomes[f"{PACKAGE}.{module}.None"] = (
-            "failed",
-            "its process ends with no test begun",
-        )
+    def add(self, other):
+        self.outcomes |= other.outcomes
+        self.calls |= other.calls
 
     def run_process(self, module, options):
         """Returns whether it came to its end; if not, the test that it died in has failed."""
@@ -265,10 +260,23 @@ class Whole:
         return False
 
 
+def run_module(module, options):
+    """What it has found, in as many processes as it takes."""
+    found, before = Found(), None
+    while len(found.outcomes) != before:
+        before = len(found.outcomes)
+        if found.run_process(module, options):
+            return found
+    why = "its process ends with no test begun"
+    found.outcomes[f"{PACKAGE}.{module}.None"] = ("failed", why)
+    return found
+
+
 def modules():
     package = importlib.import_module(PACKAGE)
     names = [one.name for one in pkgutil.iter_modules(package.__path__)]
-    return [name for name in names if name.startswith("test_")]
+    names = [name for name in names if name.startswith("test_")]
+    return sorted(names, key=lambda name: name not in LONG)
 
 
 def arguments():
@@ -277,6 +285,7 @@ def arguments():
     parser.add_argument("--standard", action="store_true")
     parser.add_argument("--defect", choices=DEFECTS)
     parser.add_argument("--hangs-after", type=float, default=60)
+    parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--json")
     parser.add_argument("--child")
     parser.add_argument("names", nargs="*")
@@ -298,14 +307,14 @@ def main():
             run_here(options.names[-1], options, set(json.load(sys.stdin)), file)
         return 0
     wanted = {name.partition(".")[0] for name in options.names}
-    whole, apart = Whole(), {}
-    for module in modules():
-        if wanted and module not in wanted:
-            continue
-        if reason := reason_for(module, asyncio_exceptions.NOT_APPLICABLE):
-            apart[module] = reason
-        else:
-            whole.run_module(module, options)
+    names = [name for name in modules() if not wanted or name in wanted]
+    apart = {name: reason_for(name, asyncio_exceptions.NOT_APPLICABLE) for name in names}
+    apart = {name: reason for name, reason in apart.items() if reason}
+    whole = Found()
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        asked = [name for name in names if name not in apart]
+        for found in pool.map(run_module, asked, [options] * len(asked)):
+            whole.add(found)
     settle(whole, asyncio_exceptions.expected(sys.version_info))
     columns = ("passed", "failed", "expected", "uncounted", "skipped")
     return report(whole, apart, columns, options.json)
