@@ -89,6 +89,10 @@ def recording_start(size: int = 0) -> str:
 def recording_stop(remove: bool = True) -> None:
     """End it. `remove`: delete the file. Nothing happens when there is none."""
 
+def record_places(folders: tuple[str, ...] | None, /) -> None:
+    """From now on each kernel call of a Socket is recorded with its place: the lines of Python that
+    led to it, out to the first whose file begins with none of `folders`. None: not any more."""
+
 def trace_enter(text: str, line: int = 0, /) -> None:
     """Record that a call begins in this thread: "qualified name (file)" and a line, or any text.
     Texts are remembered: not too many different ones. Nothing happens without a recording."""
@@ -124,6 +128,8 @@ class Event(NamedTuple):
     result: int  # -errno on failure
     name: str
     args: bytes  # layouts: src/trace/event.h
+    place: tuple[tuple[str, int], ...] | None = None
+    """Of a call: ("function (file)", line), ..., the innermost first. No part of the sequence."""
 
 class Reader:
     """Reads a recording, live or after its process is gone."""

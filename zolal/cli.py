@@ -211,6 +211,9 @@ def start_recording(xray: bool) -> str:
     size = 0
     if xray:
         from zolal.recording import XRAY_SIZE as size
+        from zolal.recording import record_places
+
+        record_places()
     try:
         path = _zolal.recording_start(size)
     except (OSError, MemoryError) as error:

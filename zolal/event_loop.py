@@ -87,13 +87,11 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
         sock: socket.socket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
-        *,
-        extra: dict[str, Any] | None = None,
-        server: asyncio.AbstractServer | None = None,
+        **options: Any,
     ) -> asyncio.Transport:
         plain = type(sock) in (socket.socket, zolal.socket.socket)
         kind: Any = _StreamTransport if plain else _SelectorSocketTransport
-        transport: asyncio.Transport = kind(self, sock, protocol, waiter, extra, server)
+        transport: asyncio.Transport = kind(self, sock, protocol, waiter, **options)
         return transport
 
     def run_forever(self) -> None:

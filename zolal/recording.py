@@ -23,8 +23,10 @@ def wants_xray() -> bool:
 
 
 def start_recording(xray: bool = False) -> str:
-    """This process's recording; it is started if there is none. Returns its path, "" when only this
-    process can read it."""
+    """This process's recording; it is started if there is none. `xray`: a large one, with places.
+    Returns its path, "" when only this process can read it."""
+    if xray:
+        record_places()
     path = _zolal.recording_path()
     if path is None:
         try:
@@ -32,6 +34,18 @@ def start_recording(xray: bool = False) -> str:
         except (OSError, MemoryError):
             path = ""  # there is no room: one goes without
     return path
+
+
+def record_places() -> None:
+    """From now on each kernel call of zolal.socket is recorded with the lines of Python that led to
+    it: out to the first one of the program, which is neither zolal's nor a library's."""
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {os.path.dirname(__file__), "/usr/lib/python3/dist-packages"}
+    folders |= {os.path.realpath(folder) for folder in folders}
+    _zolal.record_places(("<frozen ", *(os.path.join(folder, "") for folder in sorted(folders))))
 
 
 def follow_recording() -> None:

@@ -2,6 +2,7 @@
 
 The same names, arguments, exceptions and time-outs as `socket` of the running Python. What works on
 a socket (socket(2) to close(2)) is zolal's: each kernel call is in the recording, if there is one.
+With ZOLAL_XRAY=1 in the environment they are printed as they happen, with their Python lines.
 Constants, address and name look-ups (`getaddrinfo`, `inet_pton`, ...) are the standard library's.
 """
 
@@ -34,6 +35,7 @@ from socket import (
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar, overload
 
 from zolal import _zolal
+from zolal.recording import follow_recording, wants_xray
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -81,6 +83,16 @@ def _member(value: int, kind: builtins.type[_Kind]) -> _Kind | int:
         return value
 
 
+_is_to_be_followed = wants_xray()
+
+
+def _follow() -> None:
+    """ZOLAL_XRAY=1: what becomes of the sockets is printed, from the first one on."""
+    global _is_to_be_followed
+    _is_to_be_followed = False
+    follow_recording()
+
+
 class _GiveupOnSendfile(Exception):
     """sendfile(2) is not for this file: read it and send."""
 
@@ -102,6 +114,8 @@ class socket(_zolal.Socket):
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
+        if _is_to_be_followed:
+            _follow()
         _zolal.Socket.__init__(self, family, type, proto, fileno)
         self._io_refs = 0
         self._closed = False
@@ -455,6 +469,8 @@ def socketpair(
     family: int | None = None, type: int = SOCK_STREAM, proto: int = 0
 ) -> tuple[socket, socket]:
     """Two sockets that are connected to each other, of AF_UNIX: socketpair(2)."""
+    if _is_to_be_followed:
+        _follow()
     family = AF_UNIX if family is None else family
     a, b = _zolal.socketpair(family, type, proto)
     return socket(family, type, proto, a), socket(family, type, proto, b)

@@ -28,9 +28,8 @@ static uint32_t calls_write_name(struct module_state *state, PyCodeObject *code)
     return name;
 }
 
-/* The name of a code object, remembered. The dict keeps the code alive, so that its address is its
- * own. */
-static uint32_t calls_name(struct module_state *state, PyCodeObject *code)
+/* The dict keeps the code alive, so that its address is its own. */
+uint32_t calls_name(struct module_state *state, PyCodeObject *code)
 {
     PyObject *known = PyDict_GetItemWithError(state->call_names, (PyObject *)code);
     if (known)

@@ -9,6 +9,10 @@
 /* Returns 0, or -1 with an exception set. */
 int calls_init(struct module_state *state);
 
+/* The number of a code object's name in the recording, remembered. 0 when there is none; an
+ * exception may be set then. */
+uint32_t calls_name(struct module_state *state, PyCodeObject *code);
+
 /* Record that `callee` is about to be called: its function's first line, or the line at which a
  * generator goes on. Leaves no exception behind. */
 void calls_enter(struct module_state *state, enum trace_python what, PyObject *callee);

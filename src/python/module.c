@@ -3,6 +3,7 @@
 #include "python/state.h"
 
 #include "python/calls.h"
+#include "python/places.h"
 #include "python/reader_type.h"
 #include "python/recording.h"
 #include "python/server_type.h"
@@ -129,12 +130,13 @@ static int module_watch_forks(PyObject *module)
 static int module_exec(PyObject *module)
 {
     struct module_state *state = state_of_module(module);
-    if (module_add_strings(state) < 0 || calls_init(state) < 0 || module_import_io(state) < 0 ||
-        signal_pipe_init(state) < 0)
+    if (module_add_strings(state) < 0 || calls_init(state) < 0 || places_init(&state->places) < 0 ||
+        module_import_io(state) < 0 || signal_pipe_init(state) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
-    if (module_add_limits(module) < 0 || recording_add(module) < 0 || calls_add(module) < 0)
+    if (module_add_limits(module) < 0 || recording_add(module) < 0 || calls_add(module) < 0 ||
+        places_add(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, module_functions) < 0 || module_watch_forks(module) < 0)
         return -1;
@@ -150,6 +152,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     struct module_state *state = state_of_module(module);
     Py_VISIT(state->call_names);
+    Py_VISIT(state->places.folders);
+    Py_VISIT(state->places.files);
+    Py_VISIT(state->places.numbers);
     Py_VISIT(state->server_type);
     Py_VISIT(state->responder_type);
     Py_VISIT(state->input_type);
@@ -171,6 +176,9 @@ static int module_clear(PyObject *module)
     for (int i = 0; i < STATE_STRING_COUNT; i++)
         Py_CLEAR(state->strings[i]);
     Py_CLEAR(state->call_names);
+    Py_CLEAR(state->places.folders);
+    Py_CLEAR(state->places.files);
+    Py_CLEAR(state->places.numbers);
     Py_CLEAR(state->server_type);
     Py_CLEAR(state->responder_type);
     Py_CLEAR(state->input_type);

@@ -9,7 +9,7 @@ struct reader_object {
     PyObject_HEAD struct reader *reader; /* NULL: closed */
 };
 
-enum { EVENT_FIELDS = 12 };
+enum { EVENT_FIELDS = 13, EVENT_IN_SEQUENCE = 12 };
 
 static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
     {"kind", "call, request_begin, request_end, state, python_enter, python_leave, lost"},
@@ -24,6 +24,7 @@ static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
     {"result", "-errno on failure"},
     {"name", "what is called"},
     {"args", "more arguments, as src/trace/event.h says"},
+    {"place", "of a call: the lines of Python that led to it"},
     {NULL, NULL},
 };
 
@@ -31,7 +32,7 @@ static PyStructSequence_Desc event_desc = {
     .name = "zolal._zolal.Event",
     .doc = "One event of a recording.",
     .fields = event_fields,
-    .n_in_sequence = EVENT_FIELDS,
+    .n_in_sequence = EVENT_IN_SEQUENCE,
 };
 
 static const char *event_kind(const struct trace_event *event)
@@ -78,11 +79,34 @@ static const char *event_operation(const struct trace_event *event)
     }
 }
 
+static PyObject *name_object(struct reader *reader, uint32_t number)
+{
+    struct slice name = reader_name(reader, number);
+    return PyUnicode_DecodeUTF8(name.data ? name.data : "", (Py_ssize_t)name.len, "replace");
+}
+
+/* (("function (file)", line), ...), the innermost first. */
+static PyObject *place_object(struct reader *reader, uint32_t place)
+{
+    struct trace_frame frames[TRACE_FRAMES_MAX];
+    size_t count = reader_place(reader, place, frames);
+    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; tuple && i < count; i++) {
+        PyObject *frame =
+            Py_BuildValue("NI", name_object(reader, frames[i].name), (unsigned)frames[i].line);
+        if (frame)
+            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, frame);
+        else
+            Py_CLEAR(tuple);
+    }
+    return tuple;
+}
+
 static PyObject *event_object(struct module_state *state, struct reader *reader,
                               const struct reader_event *from)
 {
     const struct trace_event *event = &from->event;
-    struct slice name = reader_name(reader, event->name);
+    bool is_call = event->kind == TRACE_CALL;
     PyObject *object = PyStructSequence_New(state->event_type);
     if (!object)
         return NULL;
@@ -97,8 +121,9 @@ static PyObject *event_object(struct module_state *state, struct reader *reader,
         PyLong_FromLong(event->fd),
         PyLong_FromUnsignedLongLong(event->argument),
         PyLong_FromLongLong(event->result),
-        PyUnicode_DecodeUTF8(name.data ? name.data : "", (Py_ssize_t)name.len, "replace"),
+        name_object(reader, is_call ? 0 : event->name),
         PyBytes_FromStringAndSize((const char *)from->args, (Py_ssize_t)from->args_len),
+        place_object(reader, is_call ? event->name : 0),
     };
     bool failed = false;
     for (Py_ssize_t i = 0; i < EVENT_FIELDS; i++) {

@@ -29,6 +29,14 @@ static PyObject *recording_start(PyObject *module, PyObject *args)
     return PyUnicode_DecodeFSDefault(recording_path(state->recording));
 }
 
+/* Numbers of a recording that is gone. */
+static void recording_forget_names(struct module_state *state)
+{
+    if (state->call_names)
+        PyDict_Clear(state->call_names);
+    places_forget(&state->places);
+}
+
 /* Detach the calling thread and end the recording, if there is one. */
 static void recording_finish(struct module_state *state, bool remove)
 {
@@ -37,8 +45,7 @@ static void recording_finish(struct module_state *state, bool remove)
     recorder_detach();
     recording_close(state->recording, remove);
     state->recording = NULL;
-    if (state->call_names)
-        PyDict_Clear(state->call_names); /* numbers of a recording that is gone */
+    recording_forget_names(state);
 }
 
 static PyObject *recording_stop(PyObject *module, PyObject *args, PyObject *keywords)
@@ -71,6 +78,7 @@ void recording_after_fork(struct module_state *state)
     if (state->recording)
         recording_forget(state->recording);
     state->recording = NULL;
+    recording_forget_names(state);
 }
 
 static PyMethodDef recording_functions[] = {

@@ -19,6 +19,24 @@ static inline void recording_join(struct module_state *state)
         recorder_attach_until_end(state->recording);
 }
 
+/* The same, and what they are recorded for: the lines of Python that run, if those are wanted.
+ * Returns what trace_place() does. */
+static inline uint32_t recording_begin(struct module_state *state)
+{
+    recording_join(state);
+    return trace_place(state->places.folders && recorder_here ? places_here(state) : 0);
+}
+
+static inline void recording_leave(const uint32_t *before)
+{
+    trace_place(*before);
+}
+
+/* Have the kernel calls from here to the end of this block recorded, with their place. */
+#define RECORDED(state)                                                          \
+    uint32_t recorded_before __attribute__((cleanup(recording_leave), unused)) = \
+        recording_begin(state)
+
 /* In a forked child: forget what its parent records. */
 void recording_after_fork(struct module_state *state);
 

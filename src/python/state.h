@@ -7,6 +7,7 @@
 #include <Python.h>
 
 #include "python/aio/aio_state.h"
+#include "python/places.h"
 #include "trace/recording.h"
 
 /* Keys and values of an environ that every request shares: enumerator, text. Interned once. */
@@ -82,6 +83,7 @@ enum state_string {
 struct module_state {
     PyObject *strings[STATE_STRING_COUNT];
     PyObject *call_names; /* code object -> number of its name in the recording */
+    struct places places;
     PyTypeObject *server_type;
     PyTypeObject *responder_type;
     PyTypeObject *input_type;

@@ -96,7 +96,7 @@ struct trace_event {
     int64_t result; /* -errno on failure */
     uint64_t request;
     uint64_t argument;
-    uint32_t name; /* of the recording's names; 0: none */
+    uint32_t name; /* of the recording's names; of a call: its place; 0: none */
     int32_t fd;
     uint16_t op;
     uint8_t kind;
@@ -105,6 +105,15 @@ struct trace_event {
 };
 
 #define TRACE_MORE 1
+
+/* A place stands among the names: the lines of Python that led to a call, each an array's element,
+ * from the innermost on to the one that asked for it all. */
+struct trace_frame {
+    uint32_t name; /* "function (file)"; 0: none */
+    uint32_t line; /* 1.. or 0 */
+};
+
+#define TRACE_FRAMES_MAX 32
 
 /* Up to 48 more bytes. Calls write: accept, accept4, bind, connect, getsockname, getpeername, and
  * recvfrom and sendto where they have one: struct sockaddr, cut; setsockopt and getsockopt: int32

@@ -323,6 +323,17 @@ struct slice reader_name(struct reader *reader, uint32_t name)
     return name_at(reader, name - 1);
 }
 
+size_t reader_place(struct reader *reader, uint32_t place, struct trace_frame *frames)
+{
+    struct slice bytes = reader_name(reader, place);
+    size_t count = bytes.len / sizeof(*frames);
+    if (count > TRACE_FRAMES_MAX)
+        count = TRACE_FRAMES_MAX;
+    if (count > 0)
+        memcpy(frames, bytes.data, count * sizeof(*frames));
+    return count;
+}
+
 uint64_t reader_monotonic_ns(const struct reader *reader, uint64_t ticks)
 {
     const struct clock_calibration *calibration = &reader->header.calibration;

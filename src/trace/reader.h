@@ -37,6 +37,9 @@ int reader_next(struct reader *reader, struct reader_event *event);
 /* The text of a name, an empty slice when unknown. Valid until the next call of it. */
 struct slice reader_name(struct reader *reader, uint32_t name);
 
+/* The frames of a place, at most TRACE_FRAMES_MAX; 0 when unknown. Returns how many. */
+size_t reader_place(struct reader *reader, uint32_t place, struct trace_frame *frames);
+
 /* Ticks as CLOCK_MONOTONIC nanoseconds. */
 uint64_t reader_monotonic_ns(const struct reader *reader, uint64_t ticks);
 

@@ -127,6 +127,7 @@ static void recorder_add_call(struct recorder *recorder, enum trace_operation op
     slot->t1 = now;
     slot->result = result;
     slot->argument = argument;
+    slot->name = recorder->place;
     slot->fd = fd;
     slot->op = (uint16_t)op;
     slot->flags = more ? TRACE_MORE : 0;

@@ -29,6 +29,7 @@ struct recorder {
     uint64_t request;
     uint32_t connection;
     uint32_t thread; /* gettid(2) */
+    uint32_t place;  /* of the calls */
     struct recording_chunk *chunk;
     struct recording *recording;
 };
@@ -80,6 +81,17 @@ void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t
 
 /* The slots that follow in this thread belong to this connection and request; 0: to none. */
 void trace_subject(uint32_t connection, uint64_t request);
+
+/* The calls that follow in this thread are made for `place` (event.h; a number from trace_name), 0:
+ * for none that is known. Returns the place before, for whoever ends this one. */
+static inline uint32_t trace_place(uint32_t place)
+{
+    struct recorder *recorder = recorder_here;
+    uint32_t before = recorder ? recorder->place : 0;
+    if (recorder)
+        recorder->place = place;
+    return before;
+}
 
 /* Marks. Each is stamped with the subject. `method` and `target`: at most 96 bytes of both are
  * kept. */

@@ -591,7 +591,7 @@ def test_descriptors_over_a_unix_socket():
                 os.close(fd)
             return seen
 
-    gc.collect()
+    gc.collect()  # what other tests have left
     before = len(os.listdir("/proc/self/fd"))
     compare(scenario)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -1,5 +1,6 @@
 """Who uses sockets: many threads, the standard library's own modules; nothing leaks."""
 
+import array
 import gc
 import os
 import subprocess
@@ -191,6 +192,33 @@ from zolal import _zolal
 import threading
 reader = _zolal.Reader(_zolal.recording_start())
 """
+
+
+def test_what_is_sent_may_change_its_own_list():
+    """An argument that is asked for its number may empty the list that it came in."""
+    a, b = socket.socketpair()
+
+    class Emptying:
+        def __init__(self, items):
+            self.items = items
+
+        def __index__(self):
+            self.items.clear()
+            return socket.SOL_SOCKET
+
+    with a, b:
+        items = []
+        items += [(Emptying(items), socket.SCM_RIGHTS, bytes(4)) for _ in range(300)]
+        with pytest.raises(OSError):  # one message takes 253
+            a.sendmsg([b"x"], items)
+        assert items == []
+        parts = [b"x"] * 10
+        ends = array.array("i", [a.fileno()])
+        a.sendmsg(parts, [(Emptying(parts), socket.SCM_RIGHTS, ends)])
+        data, (right,), _, _ = b.recvmsg(100, socket.CMSG_SPACE(4))
+        assert data == b"x" * 10 and right[:2] == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        os.close(array.array("i", right[2])[0])
+
 
 PROGRAMS = {
     "socketserver and http.client": """

@@ -32,7 +32,7 @@ NOT_APPLICABLE = {
 INTERNET = "needs a host in the internet: "
 NOT_APPLICABLE |= {
     "TCPTimeoutTestCase.testConnectTimeout": INTERNET
-    + "one that drops what comes; tests/socket/test_waiting.py has one here, whose queue is full",
+    + "one that drops what comes; tests/socket/test_socket_waiting.py has a full queue for that",
     "GeneralModuleTests.test_idna": INTERNET + "looks up a name with an umlaut",
 }
 

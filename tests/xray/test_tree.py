@@ -235,3 +235,34 @@ def test_damaged_arguments_are_no_crash():
             story.add("call", op, args=bytes(cut))
     for event in story.events:
         calls.call(event)
+
+
+def with_place(story, op, *place, **values):
+    """A call of Python's sockets: of no connection, with its place."""
+    story.add("call", op, connection=0, request=0, **values)
+    event = Event(story.events[-1], {"place": place})
+    story.events[-1] = event
+
+
+def test_a_programs_calls_stand_with_the_lines_that_led_to_them():
+    story = Story()
+    helper = ("create_connection (/opt/python/socket.py)", 480)
+    with_place(story, "connect", helper, ("Client.ask (/srv/client.py)", 7), result=0)
+    with_place(story, "poll", ("Client.ask (/srv/client.py)", 8), args=struct.pack("=i", -1))
+    between = [(f"f{i} (/opt/python/x.py)", i) for i in range(9)]
+    with_place(story, "sendto", *between, ("ask (/srv/client.py)", 9), result=5)
+    (journey,) = weave(story)
+    assert journey.title == "program"
+    connect, wait, send = draw(journey).splitlines()[1:]
+    assert connect.endswith("  create_connection < Client.ask, /srv/client.py:7")
+    assert "poll" in wait and wait.endswith("  Client.ask, /srv/client.py:8")
+    assert send.endswith("  f0 < f1 < f2 < ... < f8 < ask, /srv/client.py:9")
+
+
+def test_a_line_from_another_place_is_not_held_together_with_the_others():
+    story = Story()
+    for i in range(20):
+        with_place(story, "sendto", ("ask (/srv/client.py)", 9 if i < 10 else 10), result=i)
+    (journey,) = weave(story)
+    text = draw(journey)
+    assert text.count("8 more like this") == 2 and text.count(":9\n") == text.count(":10\n") == 2

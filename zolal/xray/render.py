@@ -18,6 +18,7 @@ from zolal.xray.tree import SQL, Journey, Node, PythonCall, queries, spent
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
 UNBOUNDED = 100_000  # columns, where nobody looks at a terminal
+NAMES_ON_THE_WAY = 4
 LONGEST_PATTERN = 3  # "asks for the next piece, sendto" is a pattern of two
 
 
@@ -39,16 +40,26 @@ def duration(ns: int) -> str:
 PACKAGES = re.compile(r".*/(?:site|dist)-packages/")
 
 
-def place(call: PythonCall) -> str:
+def place(text: str, line: int) -> str:
     """ "hello.application, /srv/hello.py:3" with the path from the current folder, or from the one
-    that packages are installed in."""
-    name, _, path = call.name.partition(" (")
+    that packages are installed in; of "hello.application (/srv/hello.py)" and its line."""
+    name, _, path = text.partition(" (")
     path = path.rstrip(")")
     if not path:
         return name
     short = os.path.relpath(path)
     path = PACKAGES.sub("", path if short.startswith("..") else short)
-    return f"{name}, {path}:{call.line}" if call.line else f"{name}, {path}"
+    return f"{name}, {path}:{line}" if line else f"{name}, {path}"
+
+
+def way(frames: tuple[tuple[str, int], ...]) -> str:
+    """Who asked for a call: "create_connection < main, client.py:7"; of those between the call and
+    the program's line the names alone, and of many the first and the last."""
+    *between, asking = frames
+    names = [text.partition(" (")[0].replace("<", "").replace(">", "") for text, _ in between]
+    if len(names) > NAMES_ON_THE_WAY:
+        names[NAMES_ON_THE_WAY - 1 : -1] = ["..."]
+    return " < ".join([*names, place(*asking)])
 
 
 VERBS = {
@@ -81,7 +92,7 @@ def _query(call: PythonCall) -> Text:
 
 def _place_of_queries(call: PythonCall) -> Text:
     found = queries(call.children)
-    text = Text(plain(place(call)), style="green")
+    text = Text(plain(place(call.name, call.line)), style="green")
     text.append(f"  {_count(found)}", style="default")
     statements = [query.name for query in found]
     most = max(map(statements.count, set(statements)))
@@ -107,7 +118,7 @@ def _python(call: PythonCall) -> Text:
     if call.is_place_of_queries:
         return _place_of_queries(call)
     text = Text(VERBS.get(call.kind, call.kind), style="green")
-    text.append(("  " if text else "") + plain(place(call)))
+    text.append(("  " if text else "") + plain(place(call.name, call.line)))
     _append_end(text, call)
     return text
 
@@ -117,6 +128,8 @@ def _kernel(event: Event) -> Text:
     text.append(f"({plain(calls.arguments(event))}) = ")
     text.append(calls.result(event), style="red" if event.result < 0 else "bold")
     text.append("  " + duration(event.end_ns - event.begin_ns), style="dim")
+    if event.place:
+        text.append("  " + plain(way(event.place)), style="green")
     return text
 
 
@@ -124,7 +137,7 @@ def _shape(node: Node) -> object:
     """What a node has in common with others like it: not its sizes, not its times."""
     if isinstance(node, PythonCall):
         return (node.kind, node.name, tuple(_shape(child) for child in node.children))
-    return (node.op, node.fd)
+    return (node.op, node.fd, node.place)
 
 
 def _repeats(shapes: list[object], at: int) -> tuple[int, int]:

@@ -131,7 +131,7 @@ class Weaver:
             int, list[Event]
         ] = {}  # connection -> what came before its first request
         self._waits: dict[int, Event] = {}  # thread -> the last wait that brought something
-        self._server = Journey(0, 0, title="server", begun=True)
+        self._loose_calls: list[Event] = []  # of no connection
 
     def feed(self, events: Iterable[Event]) -> Iterator[Journey]:
         for event in events:
@@ -146,13 +146,18 @@ class Weaver:
 
     def _is_wait(self, event: Event) -> bool:
         """A loop's: the C server's, or that of a server written in Python."""
-        return event.op == "epoll_wait" or (event.op == "poll" and event.request == 0)
+        is_poll = event.op == "poll" and event.request == 0 and not event.place
+        return event.op == "epoll_wait" or is_poll
 
     def settle(self) -> Iterator[Journey]:
         """Nothing more has come for a while: what is answered is complete."""
-        if self._server.children:
-            yield self._server
-            self._server = Journey(0, 0, title="server", begun=True)
+        for title, is_program in (("server", False), ("program", True)):
+            found: list[Node] = [
+                event for event in self._loose_calls if bool(event.place) == is_program
+            ]
+            if found:
+                yield Journey(0, 0, title=title, begun=True, children=found)
+        self._loose_calls.clear()
         for key, journey in list(self._open.items()):
             if journey.status is not None or journey.closed:
                 del self._open[key]
@@ -184,7 +189,7 @@ class Weaver:
         if event.kind != "call":
             return
         if event.connection == 0:
-            self._server.add(event)
+            self._loose_calls.append(event)
             return
         self._leading.setdefault(event.connection, []).append(event)
         while len(self._leading) > CONNECTIONS_REMEMBERED:

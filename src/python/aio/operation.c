@@ -114,20 +114,37 @@ static PySendResult operation_step(struct operation *operation, PyObject **resul
     return *result ? PYGEN_NEXT : PYGEN_ERROR;
 }
 
+/* May a method go on with it? Returns 0, or -1 with the exception set that a coroutine raises. */
+static int operation_check_idle(const struct operation *operation)
+{
+    if (!operation->is_running)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    return -1;
+}
+
+static int operation_check_usable(const struct operation *operation)
+{
+    if (operation->state != OPERATION_ENDED)
+        return operation_check_idle(operation);
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    return -1;
+}
+
 static PySendResult operation_send(struct operation *operation, PyObject *value, PyObject **result)
 {
     (void)value;
     *result = NULL;
-    if (operation->state == OPERATION_ENDED) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    if (operation_check_usable(operation) < 0)
         return PYGEN_ERROR;
-    }
     if (operation->waiter && operation->waiter->state == WAITER_PENDING) {
         PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
         operation_end(operation);
         return PYGEN_ERROR;
     }
+    operation->is_running = true;
     PySendResult sent = operation_step(operation, result);
+    operation->is_running = false;
     if (sent == PYGEN_NEXT)
         return sent;
     PyObject *type, *raised, *traceback;
@@ -163,10 +180,8 @@ static PyObject *operation_method_throw(struct operation *operation, PyObject *a
     PyObject *type, *value = NULL, *traceback = NULL;
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback))
         return NULL;
-    if (operation->state == OPERATION_ENDED) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    if (operation_check_usable(operation) < 0)
         return NULL;
-    }
     operation_end(operation);
     traceback = traceback == Py_None ? NULL : traceback;
     value = value == Py_None ? NULL : value;
@@ -190,6 +205,8 @@ static PyObject *operation_method_throw(struct operation *operation, PyObject *a
 static PyObject *operation_method_close(struct operation *operation, PyObject *unused)
 {
     (void)unused;
+    if (operation_check_idle(operation) < 0)
+        return NULL;
     operation_end(operation);
     Py_RETURN_NONE;
 }
@@ -226,8 +243,7 @@ static PyObject *operation_awaits(struct operation *operation, void *unused)
 static PyObject *operation_running(struct operation *operation, void *unused)
 {
     (void)unused;
-    (void)operation;
-    Py_RETURN_FALSE;
+    return PyBool_FromLong(operation->is_running);
 }
 
 /* A coroutine for sock_*(sock[, argument]), of ours where it can be, else of `base`, asyncio's. */
@@ -258,6 +274,7 @@ static PyObject *operation_new(struct loop_object *loop, enum operation_kind kin
     operation->sent = 0;
     operation->kind = kind;
     operation->state = OPERATION_NEW;
+    operation->is_running = false;
     PyObject_GC_Track(operation);
     return (PyObject *)operation;
 }

@@ -24,7 +24,8 @@ enum operation_state {
 };
 
 /* `argument`: sock_recv's length, or the buffer of the others. `view` is in use (view.obj) while
- * sock_sendall waits, `sent` bytes of it gone. */
+ * sock_sendall waits, `sent` bytes of it gone. `is_running`: in a step, which may run Python code
+ * that has the operation, too. */
 struct operation {
     PyObject_HEAD struct loop_object *loop;
     PyObject *socket;
@@ -34,6 +35,7 @@ struct operation {
     Py_ssize_t sent;
     enum operation_kind kind;
     enum operation_state state;
+    bool is_running;
 };
 
 /* Try it on `fd`: a new reference to the result; NULL without an exception where it has to wait;

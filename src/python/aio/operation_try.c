@@ -22,7 +22,7 @@ static void note_short_read(struct operation *operation, int fd, int64_t n, size
     if (n <= 0 || (size_t)n >= len)
         return;
     struct slot *slot = slot_of_socket(operation->loop, fd, operation->socket);
-    if (slot && slot->is_stream && !slot->is_ended && slot->registered & EPOLLET)
+    if (slot && slot->is_tcp && !slot->is_ended && slot->registered & EPOLLET)
         slot->is_drained = true;
 }
 

@@ -100,15 +100,27 @@ static int check_no_transport(struct loop_object *loop, int fd)
     return done ? 0 : -1;
 }
 
-static int socket_is_stream(const struct module_state *state, PyObject *socket)
+/* An attribute of a socket by the member of its base class; -1 with an exception set. */
+static long socket_number(const struct module_state *state, PyObject *socket, PyObject *member,
+                          const char *name)
 {
-    PyObject *type =
-        PyObject_TypeCheck(socket, state->socket_type)
-            ? PyObject_GetAttrString(socket, "type")
-            : Py_TYPE(state->aio.socket_type)->tp_descr_get(state->aio.socket_type, socket, NULL);
-    long value = type ? PyLong_AsLong(type) : -1;
-    Py_XDECREF(type);
-    return value == -1 ? -1 : value == SOCK_STREAM;
+    PyObject *value = PyObject_TypeCheck(socket, state->socket_type)
+                          ? PyObject_GetAttrString(socket, name)
+                          : Py_TYPE(member)->tp_descr_get(member, socket, NULL);
+    long number = value ? PyLong_AsLong(value) : -1;
+    Py_XDECREF(value);
+    return number;
+}
+
+/* A UNIX socket's receive ends where descriptors came along, so it is no stream in this sense. -1
+ * with an exception set. */
+static int socket_is_tcp(const struct module_state *state, PyObject *socket)
+{
+    long type = socket_number(state, socket, state->aio.socket_type, "type");
+    long family = socket_number(state, socket, state->aio.socket_family, "family");
+    if (type < 0 || family < 0)
+        return -1;
+    return type == SOCK_STREAM && (family == AF_INET || family == AF_INET6);
 }
 
 struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket)
@@ -116,8 +128,8 @@ struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket)
     struct slot *slot = slot_of_socket(loop, fd, socket);
     if (slot)
         return slot;
-    int is_stream = socket_is_stream(loop->state, socket);
-    PyObject *reference = is_stream >= 0 ? PyWeakref_NewRef(socket, NULL) : NULL;
+    int is_tcp = socket_is_tcp(loop->state, socket);
+    PyObject *reference = is_tcp >= 0 ? PyWeakref_NewRef(socket, NULL) : NULL;
     if (!reference || check_no_transport(loop, fd) < 0 || !(slot = slot_get(loop, fd))) {
         Py_XDECREF(reference);
         return NULL;
@@ -125,7 +137,7 @@ struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket)
     Py_XSETREF(slot->socket, reference);
     slot->generation = ++loop->table.generation;
     slot->registered = 0;
-    slot->is_stream = is_stream > 0;
+    slot->is_tcp = is_tcp > 0;
     slot->is_drained = slot->is_ended = slot->wants_out = false;
     return slot;
 }
@@ -138,7 +150,7 @@ static uint32_t slot_wanted(const struct slot *slot)
         return (slot->reader || reads ? EPOLLIN : 0u) | (slot->writer || writes ? EPOLLOUT : 0u);
     if (!slot->socket || (!reads && !writes && !(slot->registered & EPOLLET)))
         return 0;
-    return EPOLLIN | EPOLLRDHUP | EPOLLET | (slot->wants_out ? EPOLLOUT : 0u);
+    return EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | (slot->wants_out ? EPOLLOUT : 0u);
 }
 
 int slot_register(struct loop_object *loop, struct slot *slot)
@@ -200,20 +212,23 @@ static int slot_dispatch(struct loop_object *loop, struct slot *slot, uint32_t e
     bool ended = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
     bool readable = ended || events & EPOLLIN;
     bool writable = events & (EPOLLOUT | EPOLLHUP | EPOLLERR);
-    slot->is_ended |= ended;
+    slot->is_ended |= ended || events & EPOLLPRI;
     slot->is_drained &= !readable;
     if (readable && (waiters_wake(loop, &slot->reading) < 0 || slot_call(loop, &slot->reader) < 0))
         return -1;
     if (writable && (waiters_wake(loop, &slot->writing) < 0 || slot_call(loop, &slot->writer) < 0))
         return -1;
-    return slot_register(loop, slot); /* a level that nobody waits for any more */
+    if (slot_register(loop, slot) < 0) /* a level that nobody waits for any more */
+        PyErr_Clear();                 /* it was closed */
+    return 0;
 }
 
 int slots_dispatch(struct loop_object *loop, const struct epoll_event *event)
 {
     struct slot *slot = slot_find(&loop->table, slot_data_fd(event->data.ptr));
-    if (!slot || event->data.ptr != slot_data(slot->fd, slot->generation))
-        return 0;
+    if (!slot || !slot->registered ||
+        event->data.ptr != slot_data(slot->fd, slot->generation))
+        return 1;
     return slot_dispatch(loop, slot, event->events);
 }
 

@@ -86,23 +86,31 @@ void timers_cancelled(struct loop_object *loop)
     loop->timers.cancelled++;
 }
 
-/* Keep those that are not cancelled. To drop one runs no Python code: its callback is gone. */
+/* Keep those that are not cancelled, in a heap of its own: to drop one may run Python code, by what
+ * its context holds, which may ask for a timer. */
 static void heap_tidy(struct timer_heap *heap)
 {
-    size_t kept = 0, count = heap->count;
-    heap->count = heap->cancelled = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct handle_object *handle = heap->entries[i].handle;
-        if (!handle->is_cancelled) {
-            heap->entries[kept++] = heap->entries[i];
-            continue;
-        }
-        handle->is_scheduled = false;
-        Py_DECREF(handle);
+    struct timer_entry *old = heap->entries;
+    size_t kept = 0, dropped = 0;
+    struct timer_entry *entries = memory_new_array(heap->size, sizeof(*entries));
+    if (!entries)
+        return; /* the next time */
+    for (size_t i = 0; i < heap->count; i++) {
+        if (old[i].handle->is_cancelled)
+            old[dropped++] = old[i];
+        else
+            entries[kept++] = old[i];
     }
+    heap->entries = entries;
     heap->count = kept;
+    heap->cancelled = 0;
     for (size_t i = kept / 2; i-- > 0;)
         heap_sink(heap, i);
+    for (size_t i = 0; i < dropped; i++) {
+        old[i].handle->is_scheduled = false;
+        Py_DECREF(old[i].handle);
+    }
+    memory_free(old);
 }
 
 int timers_timeout_ms(struct loop_object *loop)

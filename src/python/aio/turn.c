@@ -77,6 +77,24 @@ static int run_ready(struct loop_object *loop)
     return 0;
 }
 
+/* Returns 0, or -1 with an exception set. */
+static int dispatch_events(struct loop_object *loop, int count)
+{
+    bool has_stale = false;
+    for (int i = 0; i < count; i++) {
+        if (slot_data_fd(loop->events[i].data.ptr) == loop->wake_fd)
+            continue;
+        int result = slots_dispatch(loop, &loop->events[i]);
+        if (result < 0)
+            return -1;
+        has_stale |= result > 0;
+    }
+    if (!has_stale)
+        return 0;
+    loop_close_descriptors(loop); /* else a level that nobody knows of would come each time */
+    return loop_open(loop);
+}
+
 PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
 {
     (void)unused;
@@ -86,11 +104,8 @@ PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
     int count = wait_for_events(loop, loop_timeout(loop));
     if (count < 0)
         return NULL;
-    for (int i = 0; i < count; i++) {
-        if (slot_data_fd(loop->events[i].data.ptr) != loop->wake_fd &&
-            slots_dispatch(loop, &loop->events[i]) < 0)
-            return NULL;
-    }
+    if (dispatch_events(loop, count) < 0)
+        return NULL;
     if (timers_expire(loop) < 0 || run_ready(loop) < 0)
         return NULL;
     Py_RETURN_NONE;

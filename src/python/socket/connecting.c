@@ -6,7 +6,7 @@ PyObject *socket_bind(struct socket_object *socket, PyObject *object)
 {
     struct address addr;
     int fd, result;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (address_from_object(&addr, socket, object, "bind") < 0 ||
         PySys_Audit("socket.bind", "OO", socket, object) < 0)
         return NULL;
@@ -54,7 +54,7 @@ static int connect_to(struct socket_object *socket, const struct address *addr)
 PyObject *socket_connect(struct socket_object *socket, PyObject *object)
 {
     struct address addr;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (address_from_object(&addr, socket, object, "connect") < 0 ||
         PySys_Audit("socket.connect", "OO", socket, object) < 0)
         return NULL;
@@ -71,7 +71,7 @@ PyObject *socket_connect(struct socket_object *socket, PyObject *object)
 PyObject *socket_connect_ex(struct socket_object *socket, PyObject *object)
 {
     struct address addr;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (address_from_object(&addr, socket, object, "connect_ex") < 0 ||
         PySys_Audit("socket.connect", "OO", socket, object) < 0)
         return NULL;
@@ -84,7 +84,7 @@ PyObject *socket_connect_ex(struct socket_object *socket, PyObject *object)
 PyObject *socket_listen(struct socket_object *socket, PyObject *args)
 {
     int backlog = SOMAXCONN < 128 ? SOMAXCONN : 128;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (!PyArg_ParseTuple(args, "|i:listen", &backlog))
         return NULL;
     int result = kernel_listen(socket->fd, backlog < 0 ? 0 : backlog);
@@ -105,6 +105,7 @@ PyObject *socket_accept(struct socket_object *socket, PyObject *object)
     struct address addr = {0};
     struct socket_call call = {
         .make = make_accept, .events = POLLIN, .blocks_anyway = true, .addr = &addr};
+    RECORDED(socket->state);
     if (!PyObject_TypeCheck(object, socket->state->socket_type) || accepted->fd >= 0) {
         PyErr_SetString(PyExc_TypeError, "_accept() takes a socket that was never opened");
         return NULL;
@@ -124,7 +125,7 @@ PyObject *socket_shutdown(struct socket_object *socket, PyObject *object)
 #endif
     if (how == -1 && PyErr_Occurred())
         return NULL;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     int result = kernel_shutdown(socket->fd, how);
     if (result < 0)
         return socket_raise(result);
@@ -134,7 +135,7 @@ PyObject *socket_shutdown(struct socket_object *socket, PyObject *object)
 PyObject *socket_getsockname(struct socket_object *socket, PyObject *unused)
 {
     struct address addr = {.len = sizeof(addr.storage)};
-    recording_join(socket->state);
+    RECORDED(socket->state);
     int result = kernel_getsockname(socket->fd, &addr.sa, &addr.len);
     return result < 0 ? socket_raise(result) : address_as_object(&addr);
 }
@@ -142,7 +143,7 @@ PyObject *socket_getsockname(struct socket_object *socket, PyObject *unused)
 PyObject *socket_getpeername(struct socket_object *socket, PyObject *unused)
 {
     struct address addr = {.len = sizeof(addr.storage)};
-    recording_join(socket->state);
+    RECORDED(socket->state);
     int result = kernel_getpeername(socket->fd, &addr.sa, &addr.len);
     return result < 0 ? socket_raise(result) : address_as_object(&addr);
 }
@@ -153,7 +154,7 @@ PyObject *socket_getsockopt(struct socket_object *socket, PyObject *args)
     socklen_t len = sizeof(value);
     if (!PyArg_ParseTuple(args, "ii|i:getsockopt", &level, &option, &room))
         return NULL;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (room == 0) {
         int result = kernel_getsockopt(socket->fd, level, option, &value, &len);
         return result < 0 ? socket_raise(result) : PyLong_FromLong(value);
@@ -193,7 +194,7 @@ static int set_option(struct socket_object *socket, PyObject *args)
 
 PyObject *socket_setsockopt(struct socket_object *socket, PyObject *args)
 {
-    recording_join(socket->state);
+    RECORDED(socket->state);
     int result = set_option(socket, args);
     if (result > 0)
         return NULL;

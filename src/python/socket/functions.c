@@ -144,7 +144,7 @@ static PyObject *function_socketpair(PyObject *module, PyObject *args)
     int family = AF_UNIX, type = SOCK_STREAM, protocol = 0, fds[2];
     if (!PyArg_ParseTuple(args, "|iii:socketpair", &family, &type, &protocol))
         return NULL;
-    recording_join(state_of_module(module));
+    RECORDED(state_of_module(module));
     int result = kernel_socketpair(family, type | SOCK_CLOEXEC, protocol, fds);
     return result < 0 ? socket_raise(result) : Py_BuildValue("ii", fds[0], fds[1]);
 }
@@ -154,7 +154,7 @@ static PyObject *function_dup(PyObject *module, PyObject *object)
     int fd;
     if (!PyArg_Parse(object, "i:dup", &fd))
         return NULL;
-    recording_join(state_of_module(module));
+    RECORDED(state_of_module(module));
     int copy = kernel_fcntl(fd, F_DUPFD_CLOEXEC, 0);
     return copy < 0 ? socket_raise(copy) : PyLong_FromLong(copy);
 }
@@ -164,7 +164,7 @@ static PyObject *function_close(PyObject *module, PyObject *object)
     int fd, result;
     if (!PyArg_Parse(object, "i:close", &fd))
         return NULL;
-    recording_join(state_of_module(module));
+    RECORDED(state_of_module(module));
     Py_BEGIN_ALLOW_THREADS result = kernel_close(fd);
     Py_END_ALLOW_THREADS if (result < 0 && result != -ECONNRESET) return socket_raise(result);
     Py_RETURN_NONE;
@@ -175,7 +175,7 @@ static PyObject *function_get_inheritable(PyObject *module, PyObject *object)
     int fd;
     if (!PyArg_Parse(object, "i:get_inheritable", &fd))
         return NULL;
-    recording_join(state_of_module(module));
+    RECORDED(state_of_module(module));
     int flags = kernel_fcntl(fd, F_GETFD, 0);
     return flags < 0 ? socket_raise(flags) : PyBool_FromLong(!(flags & FD_CLOEXEC));
 }
@@ -185,7 +185,7 @@ static PyObject *function_set_inheritable(PyObject *module, PyObject *args)
     int fd, inheritable;
     if (!PyArg_ParseTuple(args, "ip:set_inheritable", &fd, &inheritable))
         return NULL;
-    recording_join(state_of_module(module));
+    RECORDED(state_of_module(module));
     int result = kernel_fcntl(fd, F_SETFD, inheritable ? 0 : FD_CLOEXEC);
     if (result < 0)
         return socket_raise(result);

@@ -6,7 +6,7 @@
 
 /* The buffers of an iterable, held, and the vector that points into them. */
 struct buffers {
-    PyObject *sequence;
+    PyObject *items;
     Py_buffer *held;
     struct iovec *parts;
     Py_ssize_t count;
@@ -27,23 +27,33 @@ static const struct buffers_words recvmsg_into_words = {
     "recvmsg_into() argument 1 must be an iterable", "recvmsg_into() argument 1 is too long",
     "w*;recvmsg_into() argument 1 must be an iterable of single-segment read-write buffers"};
 
+/* Its items, kept: what they are asked for may be Python code, which may change a list. A new
+ * reference, or NULL with an exception set. */
+static PyObject *items_of(PyObject *iterable, const char *not_iterable)
+{
+    PyObject *items = PySequence_Fast(iterable, not_iterable);
+    if (items && PyList_Check(items))
+        Py_SETREF(items, PyList_AsTuple(items));
+    return items;
+}
+
 static void buffers_release(struct buffers *buffers)
 {
     for (Py_ssize_t i = 0; i < buffers->count; i++)
         PyBuffer_Release(&buffers->held[i]);
     PyMem_Free(buffers->held);
     PyMem_Free(buffers->parts);
-    Py_XDECREF(buffers->sequence);
+    Py_XDECREF(buffers->items);
 }
 
 /* Returns 0, or -1 with an exception set; release it in either case. */
 static int buffers_init(struct buffers *buffers, PyObject *iterable,
                         const struct buffers_words *words)
 {
-    *buffers = (struct buffers){.sequence = PySequence_Fast(iterable, words->not_iterable)};
-    if (!buffers->sequence)
+    *buffers = (struct buffers){.items = items_of(iterable, words->not_iterable)};
+    if (!buffers->items)
         return -1;
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(buffers->sequence);
+    Py_ssize_t count = PyTuple_GET_SIZE(buffers->items);
     if (count > INT_MAX) {
         PyErr_SetString(PyExc_OSError, words->too_long);
         return -1;
@@ -56,7 +66,7 @@ static int buffers_init(struct buffers *buffers, PyObject *iterable,
     }
     for (Py_ssize_t i = 0; i < count; i++, buffers->count++) {
         Py_buffer *held = &buffers->held[i];
-        if (!PyArg_Parse(PySequence_Fast_GET_ITEM(buffers->sequence, i), words->format, held))
+        if (!PyArg_Parse(PyTuple_GET_ITEM(buffers->items, i), words->format, held))
             return -1;
         buffers->parts[i] = (struct iovec){held->buf, (size_t)held->len};
         buffers->len += (size_t)held->len;
@@ -98,13 +108,13 @@ static int control_from_object(struct msghdr *message, PyObject *iterable)
 {
     if (!iterable)
         return 0;
-    PyObject *sequence = PySequence_Fast(iterable, "sendmsg() argument 2 must be an iterable");
-    if (!sequence)
+    PyObject *items = items_of(iterable, "sendmsg() argument 2 must be an iterable");
+    if (!items)
         return -1;
     int result = 0;
-    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(sequence); i++)
-        result = control_add(message, PySequence_Fast_GET_ITEM(sequence, i));
-    Py_DECREF(sequence);
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(items); i++)
+        result = control_add(message, PyTuple_GET_ITEM(items, i));
+    Py_DECREF(items);
     return result;
 }
 
@@ -122,7 +132,7 @@ PyObject *socket_sendmsg(struct socket_object *socket, PyObject *args)
     struct msghdr message = {0};
     if (!PyArg_ParseTuple(args, "O|OiO:sendmsg", &iterable, &ancillary, &flags, &object))
         return NULL;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (object && object != Py_None) {
         if (address_from_object(&addr, socket, object, "sendmsg") < 0)
             return NULL;

@@ -89,7 +89,7 @@ PyObject *socket_sendto(struct socket_object *socket, PyObject *args)
                    : !PyArg_ParseTuple(args, "y*iO:sendto", &data, &call.flags, &object))
         return NULL;
     int64_t n = -1;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (address_from_object(&addr, socket, object, "sendto") == 0 &&
         PySys_Audit("socket.sendto", "OO", socket, object) == 0) {
         call.data = data.buf;

@@ -4,7 +4,7 @@
  *
  * Every function here is called with the GIL. One that may block releases it around the kernel call
  * alone; while it is released another thread may close the socket, so `fd` is read anew for each
- * call. Every method begins with recording_join, so that its kernel calls are recorded. */
+ * call. Every method says RECORDED before its kernel calls. */
 #ifndef ZOLAL_PYTHON_SOCKET_SOCKET_OBJECT_H
 #define ZOLAL_PYTHON_SOCKET_SOCKET_OBJECT_H
 

@@ -48,7 +48,7 @@ static int socket_drop(struct socket_object *socket)
     if (fd < 0)
         return 0;
     socket->fd = -1;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     Py_BEGIN_ALLOW_THREADS result = kernel_close(fd);
     Py_END_ALLOW_THREADS return result;
 }
@@ -127,7 +127,7 @@ static int socket_init(struct socket_object *socket, PyObject *args, PyObject *k
         return -1;
     if (PySys_Audit("socket.__new__", "Oiii", socket, family, type, protocol) < 0)
         return -1;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (fileno == Py_None) {
         family = family == -1 ? AF_INET : family;
         type = type == -1 ? SOCK_STREAM : type;
@@ -163,7 +163,7 @@ static PyObject *socket_fileno(struct socket_object *socket, PyObject *unused)
 
 static PyObject *socket_apply_timeout(struct socket_object *socket, int64_t timeout_ns)
 {
-    recording_join(socket->state);
+    RECORDED(socket->state);
     int result = kernel_set_nonblocking(socket->fd, timeout_ns >= 0);
     if (result < 0)
         return socket_raise(result);

@@ -78,7 +78,7 @@ int64_t socket_call(struct socket_object *socket, struct socket_call *call)
     int64_t timeout_ns = socket->timeout_ns;
     /* A send finds room more often than not, and what is to be received has rarely come yet. */
     bool wait_first = call->events == POLLIN;
-    recording_join(socket->state);
+    RECORDED(socket->state);
     if (timeout_ns >= 0)
         call->flags |= MSG_DONTWAIT;
     if (call->deadline_ns == 0)

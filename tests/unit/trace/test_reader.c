@@ -151,6 +151,8 @@ static void test_without_a_recorder_nothing_happens(void **state)
     assert_int_equal(trace_last(), 0);
     assert_int_equal(trace_name(SLICE("x")), 0);
     trace_subject(1, 1);
+    assert_int_equal(trace_place(1), 0);
+    assert_int_equal(trace_place(0), 0);
     trace_call(TRACE_CLOSE, 1, 0, 0, 0);
     trace_call_args(TRACE_BIND, 1, 0, 0, 0, "x", 1);
     trace_request_begin(SLICE("GET"), SLICE("/"));
@@ -159,6 +161,29 @@ static void test_without_a_recorder_nothing_happens(void **state)
     trace_python_enter(TRACE_PYTHON_READ, 0, 0);
     trace_python_leave(TRACE_PYTHON_READ, false);
     assert_int_equal(reader_next(reader, &event), 0);
+    end();
+}
+
+static void test_calls_are_made_for_a_place(void **state)
+{
+    struct trace_frame frames[TRACE_FRAMES_MAX + 1] = {{7, 8}, {9, 10}};
+    struct trace_frame found[TRACE_FRAMES_MAX];
+    (void)state;
+    begin(0);
+    uint32_t place = trace_name(slice_of((const char *)frames, 2 * sizeof(frames[0])));
+    assert_int_equal(trace_place(place), 0);
+    trace_call(TRACE_CLOSE, 5, 0, 0, trace_start());
+    trace_state(2, 5);
+    assert_int_equal(trace_place(0), place);
+    trace_call(TRACE_CLOSE, 5, 0, 0, trace_start());
+    assert_int_equal(reader_place(reader, next().event.name, found), 2);
+    assert_memory_equal(found, frames, 2 * sizeof(frames[0]));
+    assert_int_equal(next().event.name, 0); /* a mark has a name of its own */
+    assert_int_equal(next().event.name, 0);
+    assert_int_equal(reader_place(reader, 0, found), 0);
+    assert_int_equal(reader_place(reader, UINT32_MAX, found), 0);
+    place = trace_name(slice_of((const char *)frames, sizeof(frames)));
+    assert_int_equal(reader_place(reader, place, found), TRACE_FRAMES_MAX); /* cut */
     end();
 }
 
@@ -501,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_marks),
         cmocka_unit_test(test_a_short_title_with_a_long_method),
         cmocka_unit_test(test_without_a_recorder_nothing_happens),
+        cmocka_unit_test(test_calls_are_made_for_a_place),
         cmocka_unit_test(test_names_end_when_they_are_full),
         cmocka_unit_test(test_what_was_overwritten_is_told),
         cmocka_unit_test(test_a_reader_beside_writers_at_full_rate),
