@@ -1,10 +1,8 @@
-/* The limit of an echo server: a bare epoll loop, level-triggered, one recv and one send a message.
- * What the socket does not take at once it waits for. No error handling beyond ending: it is no
- * server, it is a ruler.
+/* The limit of an echo server: a bare epoll loop, one recv and one send for what arrived. No error
+ * handling beyond ending: it is no server, it is a ruler.
  *
  *   echo_limit PORT */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +12,7 @@
 
 static char received[65536];
 
+/* The socket options are zolal's. */
 static int listen_on(int port)
 {
     int one = 1;
@@ -22,34 +21,26 @@ static int listen_on(int port)
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 4096) < 0) {
+    if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 2048) < 0) {
         perror("echo_limit: cannot listen");
         exit(3);
     }
     return fd;
 }
 
-static void accept_all(int epoll_fd, int listener)
+static void accept_one(int epoll_fd, int listener)
 {
-    int fd;
-    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = fd};
+    if (fd >= 0)
         epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    }
 }
 
 static void echo(int fd)
 {
     ssize_t got = recv(fd, received, sizeof(received), 0);
-    if (got == 0 || (got < 0 && errno != EAGAIN)) {
+    if (got <= 0 || send(fd, received, (size_t)got, MSG_NOSIGNAL) != got)
         close(fd);
-        return;
-    }
-    for (ssize_t sent, at = 0; at < got; at += sent > 0 ? sent : 0) {
-        sent = send(fd, received + at, (size_t)(got - at), MSG_NOSIGNAL);
-        if (sent < 0 && errno != EAGAIN)
-            return;
-    }
 }
 
 int main(int argc, char **argv)
@@ -66,7 +57,7 @@ int main(int argc, char **argv)
         int count = epoll_wait(epoll_fd, events, 64, -1);
         for (int i = 0; i < count; i++) {
             if (events[i].data.fd == listener)
-                accept_all(epoll_fd, listener);
+                accept_one(epoll_fd, listener);
             else
                 echo(events[i].data.fd);
         }

@@ -81,6 +81,24 @@ class Server:
     def close(self) -> None:
         """Close listeners and connections; run() does so by itself at its end."""
 
+class Echo:
+    """The echo server (RFC 862)."""
+
+    def __init__(
+        self, on_connection: Callable[[Any], object], on_message: Callable[[str], object]
+    ) -> None:
+        """`on_connection(address)`: it was accepted; the address is as a socket's accept() has it.
+        `on_message`: a line for the operator."""
+
+    def listen(self, address: str, *, backlog: int = 2048) -> str:
+        """As Server.listen."""
+
+    def run(self) -> None:
+        """Echo, in this thread, until SIGTERM or SIGINT, which it handles; then all is closed."""
+
+    def close(self) -> None:
+        """Close listeners and connections. RuntimeError while it runs."""
+
 def recording_start(size: int = 0) -> str:
     """Start this process's recording (`size` bytes, 0: 1 MiB) and record the calling thread; others
     join when they first use a Socket or poll(). Returns its path, "" when it lies in anonymous

@@ -71,11 +71,15 @@ class EchoLoad:
             raise Missing(said.strip() or "the client did not begin")
         self.opened = int(ready[1])
 
-    def run(self) -> dict[str, int]:
+    def run(self) -> int:
+        """Messages, or connections, that came back whole. Missing when one did not."""
         out, said = self.process.communicate("\n")
         if not out:
             raise Missing(said.strip() or "the client ended without a result")
-        return json.loads(out)
+        found: dict[str, int] = json.loads(out)
+        if found["wrong"] or found["lost"] or found["unanswered"] or not found["messages"]:
+            raise Missing(f"wrong: {found}")
+        return found["messages"]
 
     def end(self) -> None:
         if self.process.returncode is None:
@@ -85,8 +89,7 @@ class EchoLoad:
 def cpu_us(
     server: EchoServer, core: int | None, connections: int, seconds: float, churn: bool = False
 ) -> float:
-    """CPU time of the server for each message or, with `churn`, for each connection. Missing when
-    one was wrong or lost."""
+    """CPU time of the server for each message or, with `churn`, for each connection."""
     words = [
         f"--connections={connections}",
         f"--seconds={seconds}",
@@ -94,11 +97,8 @@ def cpu_us(
     ]
     load = EchoLoad(server, core, words)
     before = server.cpu_seconds()
-    found = load.run()
-    used = server.cpu_seconds() - before
-    if found["wrong"] or found["lost"] or found["unanswered"] or not found["messages"]:
-        raise Missing(f"wrong: {found}")
-    return used * 1e6 / found["messages"]
+    messages = load.run()
+    return (server.cpu_seconds() - before) * 1e6 / messages
 
 
 def idle_bytes(server: EchoServer, core: int | None, count: int) -> float:

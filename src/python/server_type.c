@@ -213,15 +213,6 @@ static int server_spawn(void *context)
     return -ECANCELED;
 }
 
-void *server_raise(const struct error *err)
-{
-    PyObject *arguments = Py_BuildValue("(is)", err->code, err->text);
-    if (arguments)
-        PyErr_SetObject(PyExc_OSError, arguments);
-    Py_XDECREF(arguments);
-    return NULL;
-}
-
 /* One limit of the dict given to Server(). */
 static int server_set_limit(struct limits *limits, PyObject *name, PyObject *value)
 {
@@ -316,7 +307,7 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
     config.context = server;
     environ_cache_init(&server->environs, header_map, threads > 1);
     if (worker_new(&server->worker, &config, &err) < 0) {
-        server_raise(&err);
+        exception_raise(&err);
         return -1;
     }
     return 0;
@@ -396,7 +387,7 @@ static PyObject *server_run(struct server *server, PyObject *application)
         recorder_detach();
     server_end(server, &signals);
     if (result < 0)
-        return server_raise(&err);
+        return exception_raise(&err);
     if (server->failure) {
         server_raise_failure(server);
         return NULL;

@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from zolal._zolal import Event
 from zolal.xray import calls
-from zolal.xray.tree import SQL, Journey, Node, PythonCall, queries, spent
+from zolal.xray.tree import SQL, Journey, Node, PythonCall, Weaver, queries, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
@@ -123,7 +123,7 @@ def _python(call: PythonCall) -> Text:
     return text
 
 
-def _kernel(event: Event) -> Text:
+def kernel(event: Event) -> Text:
     text = Text(event.op, style="cyan")
     text.append(f"({plain(calls.arguments(event))}) = ")
     text.append(calls.result(event), style="red" if event.result < 0 else "bold")
@@ -131,6 +131,10 @@ def _kernel(event: Event) -> Text:
     if event.place:
         text.append("  " + plain(way(event.place)), style="green")
     return text
+
+
+def lost(count: int) -> Text:
+    return Text(f"{count} events were overwritten before they could be read", style="yellow")
 
 
 def _shape(node: Node) -> object:
@@ -172,7 +176,7 @@ def _add_node(tree: Tree, node: Node) -> None:
     if isinstance(node, PythonCall):
         _add(tree.add(_python(node)), node.children)
     else:
-        tree.add(_kernel(node))
+        tree.add(kernel(node))
 
 
 def _title(journey: Journey) -> Text:
@@ -195,11 +199,7 @@ def tree(journey: Journey) -> Tree:
     root = Tree(_title(journey))
     _add(root, journey.children)
     if journey.lost:
-        root.add(
-            Text(
-                f"{journey.lost} events were overwritten before they could be read", style="yellow"
-            )
-        )
+        root.add(lost(journey.lost))
     if journey.begun and journey.request:
         time = spent(journey)
         found = queries(journey.children)
@@ -215,14 +215,31 @@ def tree(journey: Journey) -> Tree:
     return root
 
 
-class Printer:
-    """Prints journeys to standard output; never wraps where it is not a terminal."""
+def make_console() -> Console:
+    """Standard output; nothing is wrapped where it is not a terminal."""
+    width = None if sys.stdout.isatty() else UNBOUNDED
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+class Journeys:
+    """Prints each journey that is complete."""
 
     def __init__(self) -> None:
-        width = None if sys.stdout.isatty() else UNBOUNDED
-        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
+        self._console = make_console()
+        self._weaver = Weaver()
 
-    def show(self, journeys: Iterable[Journey]) -> None:
+    def feed(self, events: Iterable[Event]) -> None:
+        self._show(self._weaver.feed(events))
+
+    def settle(self) -> None:
+        """Nothing more has come for a while."""
+        self._show(self._weaver.settle())
+
+    def rest(self) -> None:
+        """The recording has ended."""
+        self._show(self._weaver.rest())
+
+    def _show(self, journeys: Iterable[Journey]) -> None:
         for journey in journeys:
-            self.console.print(tree(journey))
-            self.console.print()
+            self._console.print(tree(journey))
+            self._console.print()
