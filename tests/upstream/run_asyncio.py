@@ -21,7 +21,7 @@ the next process.
 
 `--loop`: another loop, to compare (uvloop:Loop); it counts as passed what builds one. `--standard`:
 all is left as it was, and nothing may count as passed. `--defect`: what is received lacks a byte,
-or each hundredth callback is lost, which must turn the run red.
+or each tenth callback is lost, which must turn the run red.
 
 Prints a row a class; exits 0 when all passed, 1 when not, 77 without a `test` package.
 """
@@ -123,12 +123,12 @@ def seed_byte(loop):
 
 
 def seed_callback(loop):
-    """Each hundredth callback is forgotten."""
+    """Each tenth callback is forgotten."""
     call_soon, made = loop.call_soon, [0]
 
     def forgetful(self, callback, *arguments, **keywords):
         made[0] += 1
-        if made[0] % 100 == 0:
+        if made[0] % 10 == 0:
             callback, arguments = int, ()
         return call_soon(self, callback, *arguments, **keywords)
 

@@ -68,17 +68,18 @@ def test_few_are_exceptions_and_each_has_its_reason(whole):
 
 
 @pytest.mark.parametrize(
-    "defect, suite",
+    "defect, test",
     [
-        ("byte", "test_sock_lowlevel.EPollEventLoopTests"),
-        ("byte", "test_streams.StreamTests"),
-        ("callback", "test_streams.StreamTests"),
+        ("byte", "test_sock_lowlevel.EPollEventLoopTests.test_huge_content"),
+        ("byte", "test_streams.StreamTests.test_open_connection"),
+        ("callback", "test_streams.StreamTests.test_start_server"),
     ],
 )
-def test_a_defect_turns_it_red(tmp_path, defect, suite):
-    done, found = run(tmp_path, "--defect", defect, "--hangs-after", "5", suite)
+def test_a_defect_turns_it_red(whole, tmp_path, defect, test):
+    assert whole[1]["outcomes"][f"test.test_asyncio.{test}"][0] == "passed"
+    done, found = run(tmp_path, "--defect", defect, "--hangs-after", "3", test)
     assert done.returncode == 1
-    assert names(found, "failed")
+    assert len(names(found, "failed")) == len(found["outcomes"]) == 1
 
 
 @pytest.mark.parametrize("suite", ["test_sock_lowlevel.EPollEventLoopTests", "test_streams"])
