@@ -12,8 +12,8 @@ import zolal
 
 RUNNER = pathlib.Path(__file__).with_name("run_asyncio.py")
 NO_TEST_PACKAGE = 77
-AT_LEAST = 1000
-"""Tests that pass, so that a package without tests is no success."""
+AT_LEAST = 850
+"""Tests that pass (3.10 has 897 of them), so that a package without tests is no success."""
 
 pytestmark = pytest.mark.skipif(
     not hasattr(zolal, "EventLoop"), reason="this zolal has no event loop"
