@@ -25,6 +25,11 @@ def program(name, package):
     return found
 
 
+def environment():
+    """Without a sanitizer's library, which is there for zolal."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -47,7 +52,7 @@ def folder(user):
 def running(command, log, ready, **options):
     """Once its log says that it is ready."""
     with open(log, "wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, **options)
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), **options)
     try:
         for _ in range(int(PATIENCE * 50)):
             if ready in log.read_text(errors="replace"):
@@ -74,7 +79,9 @@ def postgresql():
     with folder(user) as path:
         options["cwd"] = path
         words = [initdb, "--pgdata", path / "data", "--username", "zolal", "--auth", "trust"]
-        made = subprocess.run([*words, "--no-sync"], capture_output=True, text=True, **options)
+        made = subprocess.run(
+            [*words, "--no-sync"], capture_output=True, text=True, env=environment(), **options
+        )
         assert made.returncode == 0, made.stderr
         port = free_port()
         words = [postgres, "-D", path / "data", "-p", str(port), "-k", path]
