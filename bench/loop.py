@@ -195,7 +195,8 @@ def measure_micro(python: str, options: argparse.Namespace) -> dict[str, Table]:
     samples: dict[str, list[dict[str, float]]] = {}
 
     def figure(loop: str) -> float:
-        samples.setdefault(loop, []).append(micro_of(python, loop, core))
+        found = micro_of(python, loop, core)
+        samples.setdefault(loop, []).append(found)
         return 0
 
     asked = in_rounds(
