@@ -1,13 +1,13 @@
-/* The client of an echo server. It never sleeps while it measures, so that no wake-up of it lands in
- * the server's send(): it is to have a core of its own.
+/* The client of an echo server. It never sleeps while it measures, so that no wake-up of it lands
+ * in the server's send(): it is to have a core of its own.
  *
  *   echo_load [--connections N] [--size BYTES] [--seconds S] [--churn] [--tls] PORT
  *
- * Opens its connections, has a message echoed on each, prints "ready N" (so many were) and waits for
- * a line. Then one message is in flight on each connection for so many seconds. With --churn there
- * are no open connections: each is connected, has one message echoed, ends its side and waits for
- * the server's end. Prints a line of JSON: messages (or connections) that came back whole, wrong ones,
- * lost connections. Every byte is compared. */
+ * Opens its connections, has a message echoed on each, prints "ready N" (so many were) and waits
+ * for a line. Then one message is in flight on each connection for so many seconds. With --churn
+ * there are no open connections: each is connected, has one message echoed, ends its side and waits
+ * for the server's end. Prints a line of JSON: messages (or connections) that came back whole,
+ * wrong ones, lost connections. Every byte is compared. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +104,8 @@ static void send_message(struct connection *connection)
         lost++;
 }
 
-/* Ports of connections that ended rest for a minute: other addresses of this machine have others. */
+/* Ports of connections that ended rest for a minute: other addresses of this machine have others.
+ */
 static void take_source(int fd)
 {
     int one = 1;
