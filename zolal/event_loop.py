@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import selectors
 import signal
@@ -19,8 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import zolal.socket
 from zolal import _zolal
+from zolal.recording import follow_recording, wants_xray
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
+
+if TYPE_CHECKING:
+    from zolal.task_tracing import Watch
 
 _T = TypeVar("_T")
 
@@ -68,7 +73,9 @@ class _StreamTransport(_zolal.StreamMethods, _SelectorSocketTransport):  # type:
 
 class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
     """An asyncio event loop. Callbacks, timers, waiting and sockets are in C; what else there is
-    (servers, transports, TLS, subprocesses, look-ups, executors) is asyncio's own on top of it."""
+    (servers, transports, TLS, subprocesses, look-ups, executors) is asyncio's own on top of it.
+
+    `xray`: print what its tasks do, as they end; None: if ZOLAL_XRAY=1 says so."""
 
     if TYPE_CHECKING:  # what asyncio's classes have besides what is documented
         _csock: socket.socket
@@ -78,9 +85,16 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
         def _make_self_pipe(self) -> None: ...
         def _close_self_pipe(self) -> None: ...
 
-    def __init__(self) -> None:
+    def __init__(self, *, xray: bool | None = None) -> None:
         super().__init__(_Watched(self))
         _loops.add(self)
+        self._watch: Watch | None = None
+        if wants_xray() if xray is None else xray:
+            from zolal.task_tracing import Watch
+
+            follow_recording()
+            self._watch = Watch()
+            self._is_watched = True
 
     def _make_socket_transport(
         self,
@@ -97,9 +111,13 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
     def run_forever(self) -> None:
         """Run until stop() is called."""
         woken = self._wake_on_signals()
+        if self._watch and not self.is_running():
+            self._watch.begin()
         try:
             super().run_forever()
         finally:
+            if self._watch and not self.is_running():
+                self._watch.end()
             if woken and not self._signal_handlers:
                 signal.set_wakeup_fd(-1)
 
@@ -124,6 +142,12 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
 
     def close(self) -> None:
         """Close the loop, which must not run."""
+        if self._watch and not self.is_closed():
+            self._watch.close(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
         was_closed = self.is_closed()
         super().close()
         if not was_closed:
@@ -142,17 +166,25 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
             context["source_traceback"] = traceback
         self.call_exception_handler(context)
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Call the loop's exception handler."""
+        if self._watch:
+            self._watch.report_context(context)
+        super().call_exception_handler(context)
+
     def _run_handle(self, handle: asyncio.Handle) -> None:
-        """Run a handle of asyncio's; in debug mode any, and say so if it takes long."""
+        """Run a handle of asyncio's; any where it is recorded, and in debug mode, which says so
+        if it takes long."""
         if handle._cancelled:
             return
+        run = functools.partial(self._watch.run, handle) if self._watch else handle._run
         if not self._debug:
-            handle._run()
+            run()
             return
         self._current_handle = handle
         try:
             begin = self.time()
-            handle._run()
+            run()
             seconds = self.time() - begin
             if seconds >= self.slow_callback_duration:
                 text = _format_handle(handle)
@@ -186,31 +218,38 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def new_event_loop() -> EventLoop:
+def new_event_loop(*, xray: bool | None = None) -> EventLoop:
     """A new loop: for asyncio.run(main(), loop_factory=zolal.new_event_loop) and the like."""
-    return EventLoop()
+    return EventLoop(xray=xray)
 
 
 if sys.version_info >= (3, 11):
 
-    def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
+    def run(
+        main: Coroutine[Any, Any, _T], *, debug: bool | None = None, xray: bool | None = None
+    ) -> _T:
         """Run a coroutine on a new loop: asyncio.run(), on zolal. `debug`: None: as asyncio is
-        told by PYTHONASYNCIODEBUG and -X dev."""
+        told by PYTHONASYNCIODEBUG and -X dev. `xray`: print what its tasks do; None: if
+        ZOLAL_XRAY=1 says so."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("zolal.run() cannot be called from a running event loop")
-        with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        factory = functools.partial(new_event_loop, xray=xray)
+        with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
             return runner.run(main)
 
 else:
 
-    def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
+    def run(
+        main: Coroutine[Any, Any, _T], *, debug: bool | None = None, xray: bool | None = None
+    ) -> _T:
         """Run a coroutine on a new loop: asyncio.run(), on zolal. `debug`: None: as asyncio is
-        told by PYTHONASYNCIODEBUG and -X dev."""
+        told by PYTHONASYNCIODEBUG and -X dev. `xray`: print what its tasks do; None: if
+        ZOLAL_XRAY=1 says so."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("zolal.run() cannot be called from a running event loop")
         if not asyncio.iscoroutine(main):
             raise ValueError(f"a coroutine was expected, got {main!r}")
-        loop = new_event_loop()
+        loop = new_event_loop(xray=xray)
         try:
             asyncio.set_event_loop(loop)
             if debug is not None:

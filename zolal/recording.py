@@ -36,16 +36,22 @@ def start_recording(xray: bool = False) -> str:
     return path
 
 
-def record_places() -> None:
-    """From now on each kernel call of zolal.socket is recorded with the lines of Python that led to
-    it: out to the first one of the program, which is neither zolal's nor a library's."""
+def library_folders() -> tuple[str, ...]:
+    """How file names begin that are no program's: zolal's, the standard library's, packages'."""
     import sysconfig
 
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {os.path.dirname(__file__), "/usr/lib/python3/dist-packages"}
     folders |= {os.path.realpath(folder) for folder in folders}
-    _zolal.record_places(("<frozen ", *(os.path.join(folder, "") for folder in sorted(folders))))
+    return ("<frozen ", *(os.path.join(folder, "") for folder in sorted(folders)))
+
+
+def record_places() -> None:
+    """From now on each kernel call of zolal.socket and zolal.EventLoop is recorded with the lines
+    of Python that led to it: out to the first one of the program, which is neither zolal's nor a
+    library's; in a task that is watched, to its outermost coroutine."""
+    _zolal.record_places(library_folders())
 
 
 def follow_recording() -> None:

@@ -65,6 +65,7 @@ struct loop_object {
     int wake_fd;  /* eventfd, edge-triggered and never read */
     bool is_closed;
     bool is_debug;
+    bool is_watched;  /* callbacks are run in Python, which records them */
     bool is_stopping; /* stop() was called */
     bool is_waiting;  /* in epoll_wait(2), without the GIL */
     bool is_woken;    /* since that began */

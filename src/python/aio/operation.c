@@ -99,7 +99,7 @@ static PySendResult operation_step(struct operation *operation, PyObject **resul
     *result = NULL;
     if (fd < 0 || (loop->is_debug && socket_check_nonblocking(operation->socket) < 0))
         return PYGEN_ERROR;
-    recording_join(loop->state);
+    RECORDED(loop->state);
     if (operation_is_worth_a_try(operation, fd)) {
         if (--loop->budget < 0 && operation->state == OPERATION_NEW) {
             operation->state = OPERATION_YIELDED;
@@ -391,5 +391,5 @@ int operation_type_add(PyObject *module)
 {
     struct aio_state *aio = &state_of_module(module)->aio;
     aio->operation_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &operation_spec, NULL);
-    return aio->operation_type ? 0 : -1;
+    return aio->operation_type ? PyModule_AddType(module, aio->operation_type) : -1;
 }

@@ -226,8 +226,7 @@ static int slot_dispatch(struct loop_object *loop, struct slot *slot, uint32_t e
 int slots_dispatch(struct loop_object *loop, const struct epoll_event *event)
 {
     struct slot *slot = slot_find(&loop->table, slot_data_fd(event->data.ptr));
-    if (!slot || !slot->registered ||
-        event->data.ptr != slot_data(slot->fd, slot->generation))
+    if (!slot || !slot->registered || event->data.ptr != slot_data(slot->fd, slot->generation))
         return 1;
     return slot_dispatch(loop, slot, event->events);
 }

@@ -16,15 +16,16 @@
 
 /* `registered`: the epoll events that are registered, 0: none. `is_drained`: what came last was
  * less than was asked for, and no event came since, so a receive would find nothing; only ever true
- * of TCP that is watched edge-triggered, that neither side has ended and that had no urgent data. */
+ * of TCP that is watched edge-triggered, that neither side has ended and that had no urgent data.
+ */
 struct slot {
     int fd;
     uint32_t generation;
     uint32_t registered;
     bool is_drained;
     bool is_tcp;
-    bool is_ended;    /* EPOLLRDHUP, EPOLLHUP, EPOLLERR or EPOLLPRI came: no short read is the last */
-    bool wants_out;   /* an operation had to wait for room once */
+    bool is_ended;  /* EPOLLRDHUP, EPOLLHUP, EPOLLERR or EPOLLPRI came: no short read is the last */
+    bool wants_out; /* an operation had to wait for room once */
     PyObject *socket; /* weak reference to whose operations use it, or NULL */
     PyObject *reader; /* handles of add_reader and add_writer, or NULL */
     PyObject *writer;
@@ -42,9 +43,9 @@ struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket);
 /* Have epoll watch for what there is to wait for. Returns 0, or -1 with OSError set. */
 int slot_register(struct loop_object *loop, struct slot *slot);
 
-/* An event came. Returns 1 where nothing is registered for it: of a descriptor that was closed while
- * a duplicate of it lives, which epoll can only be rid of by opening it anew. Else 0, or -1 with an
- * exception set. */
+/* An event came. Returns 1 where nothing is registered for it: of a descriptor that was closed
+ * while a duplicate of it lives, which epoll can only be rid of by opening it anew. Else 0, or -1
+ * with an exception set. */
 int slots_dispatch(struct loop_object *loop, const struct epoll_event *event);
 
 /* After epoll was opened anew: register all again. Returns 0, or -1 with OSError set. */

@@ -195,7 +195,7 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
     int fd = stream_fd(state, self);
     if (fd < 0 || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return NULL;
-    recording_join(state);
+    RECORDED(state);
     Py_ssize_t len = view.len;
     int64_t n = len > 0 ? kernel_send(fd, view.buf, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
     PyBuffer_Release(&view);

@@ -45,7 +45,7 @@ static int loop_timeout(struct loop_object *loop)
     return loop->ready.count > 0 || loop->is_stopping ? 0 : timeout_ms;
 }
 
-/* A handle that is not one of ours, or any in debug mode: its own _run(). */
+/* A handle that is not one of ours, or any in debug mode or where it is recorded. */
 static int run_in_python(struct loop_object *loop, PyObject *handle)
 {
     PyObject *args[] = {(PyObject *)loop, handle};
@@ -58,7 +58,7 @@ static int run_in_python(struct loop_object *loop, PyObject *handle)
 static int run_handle(struct loop_object *loop, PyObject *handle)
 {
     loop->budget = LOOP_BUDGET;
-    if (loop->is_debug || !handle_is_ours(loop->state, handle))
+    if (loop->is_debug || loop->is_watched || !handle_is_ours(loop->state, handle))
         return run_in_python(loop, handle);
     struct handle_object *ours = (struct handle_object *)handle;
     return ours->is_cancelled ? 0 : handle_run(ours);
