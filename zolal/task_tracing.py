@@ -168,7 +168,7 @@ class Watch:
             _zolal.trace_leave(False, "wait")
             self._waiting.discard(number)
         text, line, _ = _position(coroutine)
-        self._run(handle, text, line)
+        self._run_handle(handle, text, line)
         _zolal.trace_subject(_zolal.TASKS, number)
         if task.done():
             outcome = CANCELLED if task.cancelled() else DONE
@@ -187,10 +187,10 @@ class Watch:
         _zolal.trace_subject(_zolal.TASKS, next(_numbers))
         _zolal.trace_request_begin("callback", _cut(name))
         code = getattr(getattr(callback, "__func__", callback), "__code__", None)
-        self._run(handle, _text(code) if code else name, code.co_firstlineno if code else 0)
+        self._run_handle(handle, _text(code) if code else name, code.co_firstlineno if code else 0)
         _zolal.trace_request_end(DONE, 0)
 
-    def _run(self, handle: asyncio.Handle, text: str, line: int) -> None:
+    def _run_handle(self, handle: asyncio.Handle, text: str, line: int) -> None:
         _zolal.trace_enter(text, line, "step")
         try:
             handle._run()
