@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 
@@ -15,6 +16,7 @@ XRAY_SIZE = 16 << 20
 """Bytes of a recording that is printed as it grows."""
 
 _follower: Follower | None = None
+_lock = _thread.RLock()
 
 
 def wants_xray() -> bool:
@@ -27,13 +29,14 @@ def start_recording(xray: bool = False) -> str:
     Returns its path, "" when only this process can read it."""
     if xray:
         record_places()
-    path = _zolal.recording_path()
-    if path is None:
-        try:
-            path = _zolal.recording_start(XRAY_SIZE if xray else 0)
-        except (OSError, MemoryError):
-            path = ""  # there is no room: one goes without
-    return path
+    with _lock:
+        path = _zolal.recording_path()
+        if path is None:
+            try:
+                path = _zolal.recording_start(XRAY_SIZE if xray else 0)
+            except (OSError, MemoryError):
+                path = ""  # there is no room: one goes without
+        return path
 
 
 def library_folders() -> tuple[str, ...]:
@@ -57,11 +60,12 @@ def record_places() -> None:
 def follow_recording() -> None:
     """Let another process print it, as it grows."""
     global _follower
-    path = start_recording(True)
-    if path and (_follower is None or _follower.path != path):
-        from zolal.xray.follow import Follower
+    from zolal.xray.follow import Follower
 
-        _follower = Follower(path)
+    with _lock:
+        path = start_recording(True)
+        if path and (_follower is None or _follower.path != path):
+            _follower = Follower(path)
 
 
 @atexit.register
@@ -73,8 +77,8 @@ def _end() -> None:
 
 def _after_fork() -> None:
     """The parent's recording is the parent's."""
-    global _follower
-    _follower = None
+    global _follower, _lock
+    _follower, _lock = None, _thread.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -112,19 +112,23 @@ class Watch:
         self._waiting: set[int] = set()
         self._began = 0.0  # of the callback that runs; 0: none
         self._found: tuple[str, int] | None = None
+        self._subject = 0  # the number of what runs; 0: nothing does
         self._over = threading.Event()
         self._undo = contextlib.ExitStack()
 
     def begin(self) -> None:
         """The loop begins to run, in this thread."""
+        ident = threading.get_ident()
         self._over.clear()
-        looker = threading.Thread(
-            target=self._look, args=(threading.get_ident(),), name="zolal-watch", daemon=True
-        )
+        looker = threading.Thread(target=self._look, args=(ident,), name="zolal-watch", daemon=True)
         looker.start()
         self._undo.callback(looker.join)
         self._undo.callback(self._over.set)
-        self._watch_coroutines()
+        _watching[ident] = self
+        self._undo.callback(_watching.pop, ident)
+        depth = sys.get_coroutine_origin_tracking_depth()
+        sys.set_coroutine_origin_tracking_depth(max(depth, 1))  # where one was made
+        self._undo.callback(sys.set_coroutine_origin_tracking_depth, depth)
 
     def end(self) -> None:
         """It runs no more."""
@@ -132,11 +136,11 @@ class Watch:
 
     def close(self, close: Callable[[], None]) -> None:
         """Record how the loop is closed."""
-        _zolal.trace_subject(_zolal.TASKS, next(_numbers))
+        self._belong(next(_numbers))
         _zolal.trace_request_begin("callback", "the event loop is closed")
         close()
         _zolal.trace_request_end(DONE, 0)
-        _zolal.trace_subject(0)
+        self._belong(0)
 
     def run(self, handle: asyncio.Handle) -> None:
         """Run a callback, and record it."""
@@ -150,26 +154,30 @@ class Watch:
                 self._call(callback, handle)
         finally:
             self._began = 0.0
-            _zolal.trace_subject(0)
+            self._belong(0)
+
+    def _belong(self, number: int) -> None:
+        """What follows belongs to this task, callback or report; 0: to none."""
+        self._subject = number
+        _zolal.trace_subject(_zolal.TASKS if number else 0, number)
 
     def _step(self, task: asyncio.Task[Any], handle: asyncio.Handle) -> None:
         coroutine = task.get_coro()
         number = self._tasks.get(task)
         if number is None:
             number = self._tasks[task] = next(_numbers)
-            _zolal.trace_subject(_zolal.TASKS, number)
+            self._belong(number)
             name = getattr(coroutine, "__qualname__", type(coroutine).__qualname__)
             code = getattr(coroutine, "cr_code", None)
             kind = "library" if code and _is_library(code) else "task"
             _zolal.trace_request_begin(kind, _cut(f"{task.get_name()}: {name}()"))
         else:
-            _zolal.trace_subject(_zolal.TASKS, number)
+            self._belong(number)
         if number in self._waiting:
             _zolal.trace_leave(False, "wait")
             self._waiting.discard(number)
         text, line, _ = _position(coroutine)
-        self._run(handle, text, line)
-        _zolal.trace_subject(_zolal.TASKS, number)
+        self._run_handle(handle, text, line)
         if task.done():
             outcome = CANCELLED if task.cancelled() else DONE
             if outcome == DONE and getattr(task, "_exception", None) is not None:
@@ -184,13 +192,13 @@ class Watch:
 
     def _call(self, callback: Any, handle: asyncio.Handle) -> None:
         name = _callback_name(callback)
-        _zolal.trace_subject(_zolal.TASKS, next(_numbers))
+        self._belong(next(_numbers))
         _zolal.trace_request_begin("callback", _cut(name))
         code = getattr(getattr(callback, "__func__", callback), "__code__", None)
-        self._run(handle, _text(code) if code else name, code.co_firstlineno if code else 0)
+        self._run_handle(handle, _text(code) if code else name, code.co_firstlineno if code else 0)
         _zolal.trace_request_end(DONE, 0)
 
-    def _run(self, handle: asyncio.Handle, text: str, line: int) -> None:
+    def _run_handle(self, handle: asyncio.Handle, text: str, line: int) -> None:
         _zolal.trace_enter(text, line, "step")
         try:
             handle._run()
@@ -214,13 +222,17 @@ class Watch:
                 self._found = _text(frame.f_code), frame.f_lineno
 
     def report(self, message: str, text: str, line: int = 0) -> None:
-        """Something that asyncio or Python complains of. `text`: "what (file)"."""
-        _zolal.trace_subject(_zolal.TASKS, next(_numbers))
+        """Something that asyncio or Python complains of. `text`: "what (file)". What another thread
+        collects as garbage is not reported: its calls are another's."""
+        if _watching.get(threading.get_ident()) is not self:
+            return
+        before = self._subject
+        self._belong(next(_numbers))
         _zolal.trace_request_begin("report", _cut(message))
         _zolal.trace_enter(text, line)
         _zolal.trace_leave()
         _zolal.trace_request_end(FAILED, 0)
-        _zolal.trace_subject(0)
+        self._belong(before)
 
     def report_context(self, context: dict[str, Any]) -> None:
         """What the loop's exception handler is given."""
@@ -240,23 +252,23 @@ class Watch:
             trace = trace.tb_next
         self.report(message, _text(code) if code else "", line)
 
-    def _watch_coroutines(self) -> None:
-        """Of one that is never awaited: where it was made."""
-        depth = sys.get_coroutine_origin_tracking_depth()
-        sys.set_coroutine_origin_tracking_depth(max(depth, 1))
-        self._undo.callback(sys.set_coroutine_origin_tracking_depth, depth)
-        module: Any = warnings
-        warn = module._warn_unawaited_coroutine
 
-        def warn_and_report(coroutine: Any) -> None:
-            origin = getattr(coroutine, "cr_origin", None) or ()
-            if origin:
-                path, line, function = origin[0]
-                text = f"{function} ({path})"
-            else:
-                text, line = _text(coroutine.cr_code), coroutine.cr_code.co_firstlineno
-            self.report(f"{coroutine.__qualname__}() was never awaited", text, line)
-            warn(coroutine)
+_watching: dict[int, Watch] = {}
+"""By thread: whose loop runs there."""
 
-        module._warn_unawaited_coroutine = warn_and_report
-        self._undo.callback(setattr, module, "_warn_unawaited_coroutine", warn)
+_warnings: Any = warnings
+_warn_unawaited = _warnings._warn_unawaited_coroutine
+
+
+def _report_unawaited(coroutine: Any) -> None:
+    """Python calls this of a coroutine that goes away and was never awaited."""
+    watch = _watching.get(threading.get_ident())
+    if watch is not None:
+        text, line = _text(coroutine.cr_code), coroutine.cr_code.co_firstlineno
+        for path, origin, function in (coroutine.cr_origin or ())[:1]:
+            text, line = f"{function} ({path})", origin
+        watch.report(f"{coroutine.__qualname__}() was never awaited", text, line)
+    _warn_unawaited(coroutine)
+
+
+_warnings._warn_unawaited_coroutine = _report_unawaited

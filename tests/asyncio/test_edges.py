@@ -3,11 +3,14 @@
 import array
 import asyncio
 import contextvars
+import gc
 import os
 import random
 import socket
 import struct
 import time
+import warnings
+import weakref
 
 import pytest
 
@@ -228,3 +231,83 @@ def test_cancellation_at_random_while_numbers_come_again():
     before = len(os.listdir("/proc/self/fd"))
     zolal.run(main())
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_used_after_the_loops_end():
+    loop = zolal.new_event_loop()
+    a, b = pair()
+    receiving, sending = loop.sock_recv(a, 1), loop.sock_sendall(b, bytes(1_000_000))
+    tasks = [loop.create_task(one) for one in (receiving, sending)]
+    reader = loop.add_reader(b, print)
+    timer = loop.call_later(60, print)
+    loop.run_until_complete(asyncio.sleep(0.001))
+    soon = loop.call_soon(print)
+    loop.close()
+    for handle in (timer, soon):
+        handle.cancel()
+        assert handle.cancelled() and "cancelled" in repr(handle)
+    assert reader is None and not loop.remove_reader(b) and not loop.remove_writer(b)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop.add_reader(b, print)
+    for task in tasks:
+        task._log_destroy_pending = False
+        task.cancel()
+    for operation in (receiving, sending):
+        operation.close()
+        with pytest.raises(RuntimeError, match="already awaited"):
+            operation.send(None)
+    del tasks, task, receiving, sending, operation
+    gc.collect()
+    a.close()
+    b.close()
+
+
+def test_a_loop_that_is_forgotten_is_collected():
+    loop = zolal.new_event_loop()
+    a, b = pair()
+    task = loop.create_task(loop.sock_recv(a, 1))
+    task._log_destroy_pending = False
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.call_later(60, print, loop)
+    loop.call_soon(print, loop)
+    loop.add_reader(b, print, loop)
+    gone = [weakref.ref(loop), weakref.ref(task), weakref.ref(a)]
+    before = len(os.listdir("/proc/self/fd"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        del loop, task, a
+        gc.collect()
+    assert [one() for one in gone] == [None] * 3
+    assert len(os.listdir("/proc/self/fd")) == before - 1 - 4  # a; epoll, eventfd, the pipe
+    b.close()
+
+
+def test_what_ends_the_loop_leaves_the_rest_to_the_next_run():
+    loop = zolal.new_event_loop()
+    seen = []
+
+    def fails():
+        raise SystemExit(3)
+
+    loop.call_soon(seen.append, 1)
+    loop.call_soon(fails)
+    loop.call_soon(seen.append, 2)
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    assert seen == [1]
+    loop.call_soon(seen.append, 3)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert seen == [1, 2, 3]
+    with pytest.raises(RuntimeError, match="already running"):
+        loop.run_until_complete(runs_itself(loop))
+    loop.close()
+
+
+async def runs_itself(loop):
+    with pytest.raises(RuntimeError, match="Cannot close a running event loop"):
+        loop.close()
+    waiting = asyncio.sleep(0)
+    try:
+        loop.run_until_complete(waiting)
+    finally:
+        waiting.close()

@@ -141,10 +141,10 @@ async def main():
     server.close()
 """)
     tree = trees["Upper: read_ready"]
-    assert "recvfrom(" in tree and f"Upper.data_received, {shown.line_of('writes')}\n" in tree
+    assert "recvfrom(" in tree and f"data_received, {shown.line_of('writes')}\n" in tree
     main = next(tree for title, tree in trees.items() if ": main()" in title)
-    assert f"main, {shown.line_of('asks')}\n" in main and "StreamWriter.write, " in main
-    assert f"waits for  StreamReader.read < main, {shown.line_of('reads')}" in main
+    assert f"main, {shown.line_of('asks')}\n" in main and "write\n" in main
+    assert f"read < main, {shown.line_of('reads')}" in main
 
 
 def test_who_blocks_the_loop_is_named(shown):
@@ -204,13 +204,17 @@ async def fails():
     raise ValueError("no")  # raises
 
 async def main():
+    a, b = pair()
     forgotten()  # forgets
+    b.send(b"x")  # goes on
     asyncio.create_task(fails())
     await asyncio.sleep(0.001)
     gc.collect()
 """)
     reports = [tree for title, tree in trees.items() if title.startswith("advice")]
     assert f"advice  forgotten() was never awaited  main, {shown.line_of('forgets')}" in reports
+    (tree,) = (tree for title, tree in trees.items() if ": main()" in title)
+    assert f"main, {shown.line_of('goes on')}\n" in tree
     failed = "advice  Task exception was never retrieved: ValueError: no"
     assert f"{failed}  fails, {shown.line_of('raises')}" in reports
     assert any(": fails()  raised" in title for title in trees)
@@ -228,3 +232,38 @@ async def main():
     assert "in 200 steps" in pieces
     assert any("main()  done" in title for title in trees)
     assert any("for ever: sleep()  cancelled" in title for title in trees)
+
+
+def test_loops_in_threads_of_their_own(shown):
+    trees = shown(
+        """\
+import threading
+
+async def forgotten(n):
+    pass
+
+async def main(n):
+    loop = asyncio.get_running_loop()
+    a, b = pair()
+    for i in range(50):
+        b.send(b"x" * (n + 1))
+        assert len(await loop.sock_recv(a, 100)) == n + 1
+        await asyncio.sleep(0)
+    forgotten(n)
+
+threads = [
+    threading.Thread(target=zolal.run, args=(main(n),), kwargs={"xray": True}) for n in range(3)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+""",
+        "",
+    )
+    mains = [tree for title, tree in trees.items() if ": main()" in title]
+    assert len(mains) == 3
+    for tree in mains:
+        sizes = set(re.findall(r"(?:sendto|recvfrom)\(.*\) = (\d+)", tree))
+        assert len(sizes) == 1
+    assert sum(tree.count("was never awaited") for tree in trees.values()) == 3

@@ -14,7 +14,7 @@ from rich.tree import Tree
 from zolal._zolal import Event
 from zolal.xray import advice, calls
 from zolal.xray.node import SQL, Node, PythonCall
-from zolal.xray.tasks import Story
+from zolal.xray.tasks import Story, helpers
 from zolal.xray.tree import Journey, Weaver, queries, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -58,10 +58,14 @@ def way(frames: tuple[tuple[str, int], ...]) -> str:
     """Who asked for a call: "create_connection < main, client.py:7"; of those between the call and
     the program's line the names alone, and of many the first and the last."""
     *between, asking = frames
-    names = [text.partition(" (")[0].replace("<", "").replace(">", "") for text, _ in between]
+    return " < ".join([*_names(between), place(*asking)])
+
+
+def _names(frames: Iterable[tuple[str, int]]) -> list[str]:
+    names = [text.partition(" (")[0].replace("<", "").replace(">", "") for text, _ in frames]
     if len(names) > NAMES_ON_THE_WAY:
         names[NAMES_ON_THE_WAY - 1 : -1] = ["..."]
-    return " < ".join([*names, place(*asking)])
+    return names
 
 
 VERBS = {
@@ -131,12 +135,14 @@ def _python(call: PythonCall) -> Text:
 
 
 def kernel(event: Event, is_placed: bool = False) -> Text:
+    """`is_placed`: it stands below the program's lines that led to it."""
     text = Text(event.op, style="cyan")
     text.append(f"({plain(calls.arguments(event))}) = ")
     text.append(calls.result(event), style="red" if event.result < 0 else "bold")
     text.append("  " + duration(event.end_ns - event.begin_ns), style="dim")
-    if event.place and not is_placed:
-        text.append("  " + plain(way(event.place)), style="green")
+    if event.place:
+        shown = " < ".join(_names(helpers(event.place))) if is_placed else way(event.place)
+        text.append("  " + plain(shown) if shown else "", style="green")
     return text
 
 
@@ -181,7 +187,7 @@ def _add(tree: Tree, nodes: list[Node], is_placed: bool = False) -> None:
 
 def _add_node(tree: Tree, node: Node, is_placed: bool) -> None:
     if isinstance(node, PythonCall):
-        _add(tree.add(_python(node)), node.children, node.kind == "await")
+        _add(tree.add(_python(node)), node.children, is_placed)
     else:
         tree.add(kernel(node, is_placed))
 
@@ -271,7 +277,7 @@ def story_tree(story: Story) -> Tree:
         word, style = NO_OUTCOME if story.outcome is None else (word, style)
         text.append(f"  {word}", style=style)
     root = Tree(text)
-    _add(root, story.children)
+    _add(root, story.children, is_placed=True)
     if story.lost:
         root.add(Text(f"some of {story.lost} events that were overwritten", style="yellow"))
     if not story.of_kind("step"):

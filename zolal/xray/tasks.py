@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from zolal._zolal import Event
+from zolal.recording import library_folders
 from zolal.xray.node import Node, PythonCall
+
+Place = tuple[tuple[str, int], ...]
 
 PIECE = 400
 """So many steps and waits are told at once, of a task that goes on."""
@@ -14,6 +17,16 @@ PIECE = 400
 TOLD_NS = 10_000_000
 """A callback that made no kernel call is told of if it held the loop for so long, and a library's
 task that is done, too."""
+
+
+_folders = library_folders()
+
+
+def helpers(place: Place) -> Place:
+    """Of the lines that led to a call, those of libraries before the first of the program."""
+    is_library = (text.partition(" (")[2].startswith(_folders) for text, _ in place)
+    count = next((i for i, found in enumerate(is_library) if not found), len(place))
+    return place[:count]
 
 
 @dataclass
@@ -112,9 +125,10 @@ def _enter(story: Story, event: Event) -> None:
 
 
 def _add_call(story: Story, event: Event) -> None:
-    """Under the lines that led to it, the outermost first."""
+    """Under the program's lines that led to it, the outermost first."""
     nodes = story.stack[-1].children if story.stack else story.children
-    for name, line in reversed(event.place or ()):
+    place = event.place or ()
+    for name, line in reversed(place[len(helpers(place)) :]):
         last = nodes[-1] if nodes else None
         is_same = isinstance(last, PythonCall) and last.kind == "await"
         if (
