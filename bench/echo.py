@@ -7,12 +7,11 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import socket
-import subprocess
 import sys
 
 from measuring import rounds
-from measuring.candidates import BIN, ROOT, START_SECONDS, Candidate, Missing
+from measuring.candidates import BIN, Missing
+from measuring.echoes import LIMIT, MESSAGE, EchoLoad, EchoServer
 from measuring.running import progress
 from rich.console import Console
 from rich.table import Table
@@ -25,43 +24,24 @@ examples:
 CPU us: user and system time a message, median (least..most) of the rounds. x limit: of the bare
 loop's, within a round.
 """
-BUILT = ROOT / "build" / "plain" / "bench"
-GREETING = b"hello"
 
 
-class EchoCandidate(Candidate):
-    def greet(self, request: bytes) -> None:
-        with socket.create_connection(("127.0.0.1", self.port), START_SECONDS) as client:
-            client.sendall(request)
-            if client.recv(len(request)) != request:
-                raise Missing("it does not echo")
-
-
-def candidates() -> list[Candidate]:
+def candidates() -> list[EchoServer]:
     zolal = [str(BIN / "zolal"), "echo", "--bind", "127.0.0.1:{port}"]
     return [
-        EchoCandidate("limit", [str(BUILT / "echo_limit"), "{port}"]),
-        EchoCandidate("zolal echo", zolal, peer=False),
-        EchoCandidate("without the recorder", [*zolal, "--no-recorder"], peer=False),
+        EchoServer("limit", [str(LIMIT), "{port}"]),
+        EchoServer("zolal echo", zolal, peer=False),
+        EchoServer("without the recorder", [*zolal, "--no-recorder"], peer=False),
     ]
 
 
-def measure(server: Candidate, connections: int, core: int | None, size: int, seconds: float):
+def measure(server: EchoServer, connections: int, core: int | None, size: int, seconds: float):
     """CPU microseconds a message, and messages a second."""
-    words = [] if core is None else ["taskset", "-c", str(core)]
-    words += [str(BUILT / "echo_load"), *map(str, (server.port, connections, size, seconds))]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
-        assert load.stdout
-        if load.stdout.readline() != "ready\n":
-            sys.exit("bench/echo_load did not begin")
-        before = server.cpu_seconds()
-        out, _ = load.communicate("\n")
-        used = server.cpu_seconds() - before
-    if load.returncode:
-        sys.exit(f"{server.name}: bench/echo_load ended with status {load.returncode}")
-    messages, wrong = map(int, out.split())
-    if wrong:
-        sys.exit(f"{server.name}: {wrong} of {messages} messages came back wrong")
+    words = [f"--connections={connections}", f"--size={size}", f"--seconds={seconds}"]
+    load = EchoLoad(server, core, words)
+    before = server.cpu_seconds()
+    messages = load.run()
+    used = server.cpu_seconds() - before
     return used * 1e6 / messages, messages / seconds
 
 
@@ -72,7 +52,7 @@ def measure_all(options: argparse.Namespace) -> dict[int, dict[str, list[tuple[f
     found = {many: {one.name: [] for one in servers} for many in options.connections}
     try:
         for server in servers:
-            server.start(server_core, GREETING)
+            server.start(server_core, MESSAGE)
         order = list(rounds.rotated(servers, options.rounds))
         with progress(len(order) * len(found), "echo") as move:
             for server in order:

@@ -1,6 +1,9 @@
 """Servers for the tests: each a process of its own, on an address of its own, ended by its id."""
 
 import os
+import shutil
+import ssl
+import subprocess
 import sys
 
 import pytest
@@ -83,3 +86,17 @@ def serve(launch):
 @pytest.fixture(scope="module")
 def serve_module(launch):
     yield from serving(launch)
+
+
+@pytest.fixture
+def tls_contexts(tmp_path):
+    """TLS of a server and of a client that trusts it."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    command += " -keyout key.pem -out cert.pem -subj /CN=localhost"
+    command += " -addext subjectAltName=DNS:localhost"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    return server, ssl.create_default_context(cafile=tmp_path / "cert.pem")

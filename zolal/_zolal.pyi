@@ -1,5 +1,6 @@
 """The extension module: what the C core offers to the Python package. Not a public interface."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, overload
 
@@ -113,15 +114,19 @@ def record_places(folders: tuple[str, ...] | None, /) -> None:
     """From now on each kernel call of a Socket is recorded with its place: the lines of Python that
     led to it, out to the first whose file begins with none of `folders`. None: not any more."""
 
-def trace_enter(text: str, line: int = 0, /) -> None:
+def trace_enter(text: str, line: int = 0, kind: str = "call", /) -> None:
     """Record that a call begins in this thread: "qualified name (file)" and a line, or any text.
-    Texts are remembered: not too many different ones. Nothing happens without a recording."""
+    Texts are remembered: not too many different ones. Nothing happens without a recording.
+    `kind`: one of TRACE_PYTHON_CALLS in src/trace/event.h."""
 
-def trace_leave(failed: bool = False, /) -> None:
+def trace_leave(failed: bool = False, kind: str = "call", /) -> None:
     """Record that it is over, whether an exception left it."""
 
 def recording_path() -> str | None:
     """Of this process's recording, "" when it lies in anonymous memory; None: there is none."""
+
+TASKS: int
+"""The connection, for trace_subject(), of what belongs to a task; the request is its number."""
 
 def trace_subject(connection: int, request: int = 0, /) -> None:
     """What this thread records from now on belongs to this connection and request; 0: to none."""
@@ -279,3 +284,30 @@ def getdefaulttimeout() -> float | None:
     """Seconds that new sockets of zolal wait; None: for ever."""
 
 def setdefaulttimeout(timeout: float | None, /) -> None: ...
+
+class LoopCore:
+    """The part of zolal.EventLoop that is in C. The other methods of an event loop that it has are
+    typed as asyncio types them."""
+
+    _debug: bool
+    _closed: bool
+    _is_watched: bool
+
+    def _watched(self) -> list[tuple[int, asyncio.Handle | None, asyncio.Handle | None]]:
+        """(descriptor, reader, writer) of what add_reader() and add_writer() have."""
+
+    def _core_close(self) -> None:
+        """Close the loop's descriptors and drop all callbacks."""
+
+    def _core_reopen(self) -> None:
+        """In a forked child: epoll and eventfd of its own, with the same registrations."""
+
+class SocketOperation:
+    """What sock_recv() and its like return: a coroutine in C."""
+
+    __name__: str
+
+class StreamMethods:
+    """The part of asyncio's transport for streams that is in C, to derive from together with it."""
+
+    def write(self, data: Any, /) -> None: ...

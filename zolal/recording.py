@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 
@@ -15,6 +16,7 @@ XRAY_SIZE = 16 << 20
 """Bytes of a recording that is printed as it grows."""
 
 _follower: Follower | None = None
+_lock = _thread.RLock()
 
 
 def wants_xray() -> bool:
@@ -27,35 +29,43 @@ def start_recording(xray: bool = False) -> str:
     Returns its path, "" when only this process can read it."""
     if xray:
         record_places()
-    path = _zolal.recording_path()
-    if path is None:
-        try:
-            path = _zolal.recording_start(XRAY_SIZE if xray else 0)
-        except (OSError, MemoryError):
-            path = ""  # there is no room: one goes without
-    return path
+    with _lock:
+        path = _zolal.recording_path()
+        if path is None:
+            try:
+                path = _zolal.recording_start(XRAY_SIZE if xray else 0)
+            except (OSError, MemoryError):
+                path = ""  # there is no room: one goes without
+        return path
 
 
-def record_places() -> None:
-    """From now on each kernel call of zolal.socket is recorded with the lines of Python that led to
-    it: out to the first one of the program, which is neither zolal's nor a library's."""
+def library_folders() -> tuple[str, ...]:
+    """How file names begin that are no program's: zolal's, the standard library's, packages'."""
     import sysconfig
 
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {os.path.dirname(__file__), "/usr/lib/python3/dist-packages"}
     folders |= {os.path.realpath(folder) for folder in folders}
-    _zolal.record_places(("<frozen ", *(os.path.join(folder, "") for folder in sorted(folders))))
+    return ("<frozen ", *(os.path.join(folder, "") for folder in sorted(folders)))
+
+
+def record_places() -> None:
+    """From now on each kernel call of zolal.socket and zolal.EventLoop is recorded with the lines
+    of Python that led to it: out to the first one of the program, which is neither zolal's nor a
+    library's; in a task that is watched, to its outermost coroutine."""
+    _zolal.record_places(library_folders())
 
 
 def follow_recording() -> None:
     """Let another process print it, as it grows."""
     global _follower
-    path = start_recording(True)
-    if path and (_follower is None or _follower.path != path):
-        from zolal.xray.follow import Follower
+    from zolal.xray.follow import Follower
 
-        _follower = Follower(path)
+    with _lock:
+        path = start_recording(True)
+        if path and (_follower is None or _follower.path != path):
+            _follower = Follower(path)
 
 
 @atexit.register
@@ -67,8 +77,8 @@ def _end() -> None:
 
 def _after_fork() -> None:
     """The parent's recording is the parent's."""
-    global _follower
-    _follower = None
+    global _follower, _lock
+    _follower, _lock = None, _thread.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -101,6 +101,7 @@ class Candidate:
         raise Missing(f"no answer within {START_SECONDS} s: {self.last_words()}")
 
     def greet(self, request: bytes) -> None:
+        """Wait for an answer. ConnectionError while nobody gives one."""
         ask(self.port, request, START_SECONDS)
 
     def log(self) -> pathlib.Path:

@@ -148,22 +148,42 @@ static int64_t calls_text_name(struct module_state *state, PyObject *text)
     return result < 0 ? -1 : (int64_t)name;
 }
 
+/* The last argument, "call" where there is none. -1 with TypeError set. */
+static int calls_kind(PyObject *const *args, Py_ssize_t count, Py_ssize_t at)
+{
+    static const char *const texts[TRACE_PYTHON_COUNT] = {
+#define X(name, text) text,
+        TRACE_PYTHON_CALLS(X)
+#undef X
+    };
+    if (count <= at)
+        return TRACE_PYTHON_CALL;
+    for (int kind = 0; PyUnicode_Check(args[at]) && kind < TRACE_PYTHON_COUNT; kind++)
+        if (PyUnicode_CompareWithASCIIString(args[at], texts[kind]) == 0)
+            return kind;
+    PyErr_Format(PyExc_TypeError, "%R is no kind of call", args[at]);
+    return -1;
+}
+
 static PyObject *calls_trace_enter(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     struct module_state *state = state_of_module(module);
     long line = 0;
-    if (count < 1 || count > 2 || !PyUnicode_Check(args[0])) {
+    if (count < 1 || count > 3 || !PyUnicode_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "trace_enter(text, line=0) takes a str and an int");
         return NULL;
     }
-    if (count == 2 && (line = PyLong_AsLong(args[1])) == -1 && PyErr_Occurred())
+    int kind = calls_kind(args, count, 2);
+    if (kind < 0)
+        return NULL;
+    if (count >= 2 && (line = PyLong_AsLong(args[1])) == -1 && PyErr_Occurred())
         return NULL;
     recording_join(state);
     if (recorder_here) {
         int64_t name = calls_text_name(state, args[0]);
         if (name < 0)
             return NULL;
-        trace_python_enter(TRACE_PYTHON_CALL, (uint32_t)name, line > 0 ? (uint32_t)line : 0);
+        trace_python_enter((enum trace_python)kind, (uint32_t)name, line > 0 ? (uint32_t)line : 0);
     }
     Py_RETURN_NONE;
 }
@@ -172,9 +192,10 @@ static PyObject *calls_trace_leave(PyObject *module, PyObject *const *args, Py_s
 {
     (void)module;
     int failed = count > 0 ? PyObject_IsTrue(args[0]) : 0;
-    if (failed < 0)
+    int kind = failed < 0 ? -1 : calls_kind(args, count, 1);
+    if (kind < 0)
         return NULL;
-    trace_python_leave(TRACE_PYTHON_CALL, failed);
+    trace_python_leave((enum trace_python)kind, failed);
     Py_RETURN_NONE;
 }
 
@@ -214,9 +235,10 @@ static PyObject *calls_trace_request_end(PyObject *module, PyObject *args)
 
 static PyMethodDef calls_functions[] = {
     {"trace_enter", (PyCFunction)(void (*)(void))calls_trace_enter, METH_FASTCALL,
-     "trace_enter(text, line=0, /)\n--\n\nRecord that a call begins: \"what (file)\", its line."},
+     "trace_enter(text, line=0, kind='call', /)\n--\n\n"
+     "Record that a call begins: \"what (file)\", its line."},
     {"trace_leave", (PyCFunction)(void (*)(void))calls_trace_leave, METH_FASTCALL,
-     "trace_leave(failed=False, /)\n--\n\nRecord that it is over."},
+     "trace_leave(failed=False, kind='call', /)\n--\n\nRecord that it is over."},
     {"trace_subject", calls_trace_subject, METH_VARARGS,
      "trace_subject(connection, request=0, /)\n--\n\nWhat follows in this thread belongs to them."},
     {"trace_request_begin", calls_trace_request_begin, METH_VARARGS,
@@ -228,5 +250,8 @@ static PyMethodDef calls_functions[] = {
 
 int calls_add(PyObject *module)
 {
-    return PyModule_AddFunctions(module, calls_functions);
+    PyObject *tasks = PyLong_FromUnsignedLong(TRACE_TASKS);
+    int result = tasks ? PyModule_AddObjectRef(module, "TASKS", tasks) : -1;
+    Py_XDECREF(tasks);
+    return result < 0 ? -1 : PyModule_AddFunctions(module, calls_functions);
 }

@@ -17,10 +17,10 @@ uint32_t calls_name(struct module_state *state, PyCodeObject *code);
  * generator goes on. Leaves no exception behind. */
 void calls_enter(struct module_state *state, enum trace_python what, PyObject *callee);
 
-/* Add trace_enter(text, line=0) and trace_leave(failed=False) to the module, by which Python code
- * records a call of its own; and trace_subject(), trace_request_begin() and trace_request_end(), by
- * which a server that is written in Python says to which request they belong. Returns 0, or -1 with
- * an exception set. */
+/* Add trace_enter(text, line=0, kind="call") and trace_leave(failed=False, kind="call") to the
+ * module, by which Python code records a call of its own; and trace_subject(),
+ * trace_request_begin() and trace_request_end(), by which a server that is written in Python says
+ * to which request they belong. Returns 0, or -1 with an exception set. */
 int calls_add(PyObject *module);
 
 /* Record that the application calls the server, from the line where it stands. */

@@ -53,7 +53,8 @@ static int module_add_strings(struct module_state *state)
         if (!state->strings[i])
             return -1;
     }
-    return 0;
+    state->loop_keyword = PyTuple_Pack(1, state->strings[STRING_LOOP]);
+    return state->loop_keyword ? 0 : -1;
 }
 
 /* limits: name -> (default, meaning). */
@@ -143,7 +144,7 @@ static int module_exec(PyObject *module)
     if (file_wrapper_type_add(module) < 0 || input_type_add(module) < 0 ||
         responder_type_add(module) < 0 || server_type_add(module) < 0)
         return -1;
-    if (socket_type_add(module) < 0 || socket_functions_add(module) < 0)
+    if (socket_type_add(module) < 0 || socket_functions_add(module) < 0 || aio_add(module) < 0)
         return -1;
     return reader_type_add(module) < 0 ? -1 : echo_type_add(module);
 }
@@ -167,7 +168,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->buffered_reader);
     Py_VISIT(state->buffered_random);
     Py_VISIT(state->set_wakeup_fd);
-    return 0;
+    Py_VISIT(state->loop_keyword);
+    return aio_traverse(&state->aio, visit, arg);
 }
 
 static int module_clear(PyObject *module)
@@ -191,6 +193,8 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->buffered_reader);
     Py_CLEAR(state->buffered_random);
     Py_CLEAR(state->set_wakeup_fd);
+    Py_CLEAR(state->loop_keyword);
+    aio_clear(&state->aio);
     return 0;
 }
 

@@ -46,17 +46,31 @@ static bool is_of_library(struct places *places, PyObject *file)
     return is_library;
 }
 
+/* Is this frame of a library none of the task's? `is_asked`: there was one of the program, after
+ * which only what awaits it belongs to it. What the loop runs it with never does. */
+static bool is_outside_task(const struct module_state *state, const PyCodeObject *code,
+                            bool is_asked)
+{
+    const int awaits = CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR;
+    return code->co_name == state->strings[STRING_RUN_HANDLE] ||
+           (is_asked && !(code->co_flags & awaits));
+}
+
 /* From the innermost frame on; returns how many. They run as long as we do, and hold their code. */
-static size_t frames_walk(struct places *places, struct frame_key *keys)
+static size_t frames_walk(struct module_state *state, struct frame_key *keys)
 {
     size_t count = 0;
+    bool is_task = recorder_here->connection == TRACE_TASKS, is_asked = false;
     PyFrameObject *frame = PyEval_GetFrame();
     Py_XINCREF(frame);
     while (frame && count < TRACE_FRAMES_MAX) {
         PyCodeObject *code = PyFrame_GetCode(frame);
-        keys[count++] = (struct frame_key){code, frame_instruction(frame)};
-        PyFrameObject *outer =
-            is_of_library(places, code->co_filename) ? PyFrame_GetBack(frame) : NULL;
+        bool is_library = is_of_library(&state->places, code->co_filename);
+        bool is_over = is_task && is_library && is_outside_task(state, code, is_asked);
+        is_asked |= !is_library;
+        if (!is_over)
+            keys[count++] = (struct frame_key){code, frame_instruction(frame)};
+        PyFrameObject *outer = is_over || (is_asked && !is_task) ? NULL : PyFrame_GetBack(frame);
         Py_DECREF(code);
         Py_DECREF(frame);
         frame = outer;
@@ -97,7 +111,7 @@ uint32_t places_here(struct module_state *state)
     struct places *places = &state->places;
     struct frame_key keys[TRACE_FRAMES_MAX];
     uint32_t number = 0;
-    size_t count = frames_walk(places, keys);
+    size_t count = frames_walk(state, keys);
     PyObject *bytes =
         PyBytes_FromStringAndSize((const char *)keys, (Py_ssize_t)(count * sizeof(*keys)));
     PyObject *known = bytes ? PyDict_GetItemWithError(places->numbers, bytes) : NULL;

@@ -1,5 +1,6 @@
 /* Places: the lines of Python for which kernel calls are made, for the recording. A place is the
- * running frames from the innermost on to the first one that lies in no library. */
+ * running frames from the innermost on to the first one that lies in no library; in a task of an
+ * event loop, to its outermost coroutine. */
 #ifndef ZOLAL_PYTHON_PLACES_H
 #define ZOLAL_PYTHON_PLACES_H
 

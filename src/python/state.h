@@ -6,52 +6,71 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "python/aio/aio_state.h"
 #include "python/places.h"
 #include "trace/recording.h"
 
 /* Keys and values of an environ that every request shares: enumerator, text. Interned once. */
-#define STATE_STRINGS(X)                              \
-    X(REQUEST_METHOD, "REQUEST_METHOD")               \
-    X(SCRIPT_NAME, "SCRIPT_NAME")                     \
-    X(PATH_INFO, "PATH_INFO")                         \
-    X(QUERY_STRING, "QUERY_STRING")                   \
-    X(CONTENT_TYPE, "CONTENT_TYPE")                   \
-    X(CONTENT_LENGTH, "CONTENT_LENGTH")               \
-    X(SERVER_NAME, "SERVER_NAME")                     \
-    X(SERVER_PORT, "SERVER_PORT")                     \
-    X(SERVER_PROTOCOL, "SERVER_PROTOCOL")             \
-    X(SERVER_SOFTWARE, "SERVER_SOFTWARE")             \
-    X(REMOTE_ADDR, "REMOTE_ADDR")                     \
-    X(REMOTE_PORT, "REMOTE_PORT")                     \
-    X(HTTP_HOST, "HTTP_HOST")                         \
-    X(HTTP_COOKIE, "HTTP_COOKIE")                     \
-    X(WSGI_VERSION, "wsgi.version")                   \
-    X(WSGI_URL_SCHEME, "wsgi.url_scheme")             \
-    X(WSGI_INPUT, "wsgi.input")                       \
-    X(WSGI_INPUT_TERMINATED, "wsgi.input_terminated") \
-    X(WSGI_ERRORS, "wsgi.errors")                     \
-    X(WSGI_MULTITHREAD, "wsgi.multithread")           \
-    X(WSGI_MULTIPROCESS, "wsgi.multiprocess")         \
-    X(WSGI_RUN_ONCE, "wsgi.run_once")                 \
-    X(WSGI_EARLY_HINTS, "wsgi.early_hints")           \
-    X(WSGI_FILE_WRAPPER, "wsgi.file_wrapper")         \
-    X(EMPTY, "")                                      \
-    X(HTTP_1_0, "HTTP/1.0")                           \
-    X(HTTP_1_1, "HTTP/1.1")                           \
-    X(GET, "GET")                                     \
-    X(HEAD, "HEAD")                                   \
-    X(POST, "POST")                                   \
-    X(PUT, "PUT")                                     \
-    X(DELETE, "DELETE")                               \
-    X(OPTIONS, "OPTIONS")                             \
-    X(PATCH, "PATCH")                                 \
-    X(HTTP, "http")                                   \
-    X(CLOSE, "close")                                 \
-    X(FILENO, "fileno")                               \
-    X(TELL, "tell")                                   \
-    X(GI_FRAME, "gi_frame")                           \
-    X(F_LINENO, "f_lineno")                           \
-    X(CO_QUALNAME, "co_qualname")
+#define STATE_STRINGS(X)                                 \
+    X(REQUEST_METHOD, "REQUEST_METHOD")                  \
+    X(SCRIPT_NAME, "SCRIPT_NAME")                        \
+    X(PATH_INFO, "PATH_INFO")                            \
+    X(QUERY_STRING, "QUERY_STRING")                      \
+    X(CONTENT_TYPE, "CONTENT_TYPE")                      \
+    X(CONTENT_LENGTH, "CONTENT_LENGTH")                  \
+    X(SERVER_NAME, "SERVER_NAME")                        \
+    X(SERVER_PORT, "SERVER_PORT")                        \
+    X(SERVER_PROTOCOL, "SERVER_PROTOCOL")                \
+    X(SERVER_SOFTWARE, "SERVER_SOFTWARE")                \
+    X(REMOTE_ADDR, "REMOTE_ADDR")                        \
+    X(REMOTE_PORT, "REMOTE_PORT")                        \
+    X(HTTP_HOST, "HTTP_HOST")                            \
+    X(HTTP_COOKIE, "HTTP_COOKIE")                        \
+    X(WSGI_VERSION, "wsgi.version")                      \
+    X(WSGI_URL_SCHEME, "wsgi.url_scheme")                \
+    X(WSGI_INPUT, "wsgi.input")                          \
+    X(WSGI_INPUT_TERMINATED, "wsgi.input_terminated")    \
+    X(WSGI_ERRORS, "wsgi.errors")                        \
+    X(WSGI_MULTITHREAD, "wsgi.multithread")              \
+    X(WSGI_MULTIPROCESS, "wsgi.multiprocess")            \
+    X(WSGI_RUN_ONCE, "wsgi.run_once")                    \
+    X(WSGI_EARLY_HINTS, "wsgi.early_hints")              \
+    X(WSGI_FILE_WRAPPER, "wsgi.file_wrapper")            \
+    X(EMPTY, "")                                         \
+    X(HTTP_1_0, "HTTP/1.0")                              \
+    X(HTTP_1_1, "HTTP/1.1")                              \
+    X(GET, "GET")                                        \
+    X(HEAD, "HEAD")                                      \
+    X(POST, "POST")                                      \
+    X(PUT, "PUT")                                        \
+    X(DELETE, "DELETE")                                  \
+    X(OPTIONS, "OPTIONS")                                \
+    X(PATCH, "PATCH")                                    \
+    X(HTTP, "http")                                      \
+    X(CLOSE, "close")                                    \
+    X(FILENO, "fileno")                                  \
+    X(TELL, "tell")                                      \
+    X(GI_FRAME, "gi_frame")                              \
+    X(F_LINENO, "f_lineno")                              \
+    X(CO_QUALNAME, "co_qualname")                        \
+    X(LOOP, "loop")                                      \
+    X(CONTEXT, "context")                                \
+    X(RUN_HANDLE, "_run_handle")                         \
+    X(CALLBACK_FAILED, "_callback_failed")               \
+    X(ENSURE_FD_NO_TRANSPORT, "_ensure_fd_no_transport") \
+    X(PRIVATE_LOOP, "_loop")                             \
+    X(SOCK_FD, "_sock_fd")                               \
+    X(FATAL_ERROR, "_fatal_error")                       \
+    X(READ_READY_ON_EOF, "_read_ready__on_eof")          \
+    X(DATA_RECEIVED, "data_received")                    \
+    X(GET_BUFFER, "get_buffer")                          \
+    X(BUFFER_UPDATED, "buffer_updated")                  \
+    X(CONN_LOST, "_conn_lost")                           \
+    X(IS_BUFFERED, "_is_buffered")                       \
+    X(PROTOCOL, "_protocol")                             \
+    X(EOF, "_eof")                                       \
+    X(EMPTY_WAITER, "_empty_waiter")                     \
+    X(BUFFER, "_buffer")
 
 enum state_string {
 #define X(name, text) STRING_##name,
@@ -73,7 +92,9 @@ struct module_state {
     PyTypeObject *reader_type;
     PyTypeObject *event_type;
     PyTypeObject *socket_type;
-    PyTypeObject *file_io; /* io.FileIO and the others: what open(..., "rb") gives */
+    struct aio_state aio;
+    PyObject *loop_keyword; /* ("loop",) */
+    PyTypeObject *file_io;  /* io.FileIO and the others: what open(..., "rb") gives */
     PyTypeObject *buffered_reader;
     PyTypeObject *buffered_random;
     struct recording *recording;

@@ -68,8 +68,9 @@ enum trace_kind {
     TRACE_LOST           /* argument: slots that a reader missed; made by readers, never stored */
 };
 
-/* The calls between the server and the application, both ways (PEP 3333); and others that Python
- * code tells of, named by itself. */
+/* The calls between the server and the application, both ways (PEP 3333); others that Python code
+ * tells of, named by itself; and of a task: the time it held its loop, the line that it was found
+ * at when that was long, and the time that it waited. */
 #define TRACE_PYTHON_CALLS(X)           \
     X(APPLICATION, "application")       \
     X(NEXT, "next")                     \
@@ -77,7 +78,10 @@ enum trace_kind {
     X(READ, "read")                     \
     X(WRITE, "write")                   \
     X(START_RESPONSE, "start_response") \
-    X(CALL, "call")
+    X(CALL, "call")                     \
+    X(STEP, "step")                     \
+    X(BLOCKED, "blocked")               \
+    X(WAIT, "wait")
 
 enum trace_python {
 #define X(name, text) TRACE_PYTHON_##name,
@@ -85,6 +89,9 @@ enum trace_python {
 #undef X
         TRACE_PYTHON_COUNT
 };
+
+/* The connection of slots that belong to a task of an event loop, whose number is their request. */
+#define TRACE_TASKS UINT32_MAX
 
 /* Times are ticks (base/clock.h). `seq` is 0 while a slot is empty, odd while it is being written,
  * and 2 * index + 2 when valid, `index` counting slots since the chunk was first used, so that a

@@ -5,7 +5,6 @@ import asyncio
 import http.client
 import http.server
 import selectors
-import shutil
 import socket as standard
 import socketserver
 import ssl
@@ -229,23 +228,9 @@ def test_http_client(address, how, recorded):
     assert {"connect", "sendto", "recvfrom", "close"} <= set(recorded()[fd])
 
 
-@pytest.fixture
-def contexts(tmp_path):
-    """TLS of a server and of a client that trusts it."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl, which makes the certificate, is not installed")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    command += " -keyout key.pem -out cert.pem -subj /CN=localhost"
-    command += " -addext subjectAltName=DNS:localhost"
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    return server, ssl.create_default_context(cafile=tmp_path / "cert.pem")
-
-
-def test_tls_takes_the_descriptor_over(listener, contexts, recorded):
+def test_tls_takes_the_descriptor_over(listener, tls_contexts, recorded):
     """wrap_socket() works; from then on it is an ssl.SSLSocket, whose calls are OpenSSL's."""
-    server_context, client_context = contexts
+    server_context, client_context = tls_contexts
     client = socket.create_connection(listener.getsockname(), timeout=PATIENCE)
     accepted, _ = listener.accept()
     fd = client.fileno()
@@ -285,8 +270,8 @@ except TypeError as refusal:
     assert "must be _socket.socket" in done.stdout, done.stderr
 
 
-def test_tls_of_asyncio_takes_a_socket(listener, contexts, recorded):
-    server_context, client_context = contexts
+def test_tls_of_asyncio_takes_a_socket(listener, tls_contexts, recorded):
+    server_context, client_context = tls_contexts
 
     async def answer(reader, writer):
         writer.write((await reader.readline()).upper())

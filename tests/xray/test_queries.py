@@ -4,7 +4,8 @@ from rich.console import Console
 
 from zolal._zolal import Event
 from zolal.xray import render
-from zolal.xray.tree import SQL, PythonCall, Weaver, queries
+from zolal.xray.node import SQL, PythonCall
+from zolal.xray.tree import Weaver, queries
 
 
 def event(kind, op="", name="", argument=0, at=0, result=0, args=b""):

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from zolal._zolal import Event
 from zolal.xray import calls, render
-from zolal.xray.tree import PythonCall, Weaver, spent
+from zolal.xray.node import PythonCall
+from zolal.xray.tree import Weaver, spent
 
 
 class Story:

@@ -15,7 +15,7 @@ from django.db.backends.signals import connection_created
 
 from zolal._zolal import trace_enter, trace_leave
 from zolal.recording import wants_xray
-from zolal.xray.tree import SQL
+from zolal.xray.node import SQL
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType

@@ -12,8 +12,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from zolal._zolal import Event
-from zolal.xray import calls
-from zolal.xray.tree import SQL, Journey, Node, PythonCall, Weaver, queries, spent
+from zolal.xray import advice, calls
+from zolal.xray.node import SQL, Node, PythonCall
+from zolal.xray.tasks import Story, helpers
+from zolal.xray.tree import Journey, Weaver, queries, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
@@ -56,10 +58,14 @@ def way(frames: tuple[tuple[str, int], ...]) -> str:
     """Who asked for a call: "create_connection < main, client.py:7"; of those between the call and
     the program's line the names alone, and of many the first and the last."""
     *between, asking = frames
-    names = [text.partition(" (")[0].replace("<", "").replace(">", "") for text, _ in between]
+    return " < ".join([*_names(between), place(*asking)])
+
+
+def _names(frames: Iterable[tuple[str, int]]) -> list[str]:
+    names = [text.partition(" (")[0].replace("<", "").replace(">", "") for text, _ in frames]
     if len(names) > NAMES_ON_THE_WAY:
         names[NAMES_ON_THE_WAY - 1 : -1] = ["..."]
-    return " < ".join([*names, place(*asking)])
+    return names
 
 
 VERBS = {
@@ -70,6 +76,10 @@ VERBS = {
     "write": "the application writes",
     "start_response": "the application calls start_response",
     "call": "",
+    "step": "holds the loop",
+    "blocked": "stood at",
+    "wait": "waits for",
+    "await": "",
 }
 
 
@@ -119,17 +129,20 @@ def _python(call: PythonCall) -> Text:
         return _place_of_queries(call)
     text = Text(VERBS.get(call.kind, call.kind), style="green")
     text.append(("  " if text else "") + plain(place(call.name, call.line)))
-    _append_end(text, call)
+    if call.kind not in ("await", "blocked"):
+        _append_end(text, call)
     return text
 
 
-def kernel(event: Event) -> Text:
+def kernel(event: Event, is_placed: bool = False) -> Text:
+    """`is_placed`: it stands below the program's lines that led to it."""
     text = Text(event.op, style="cyan")
     text.append(f"({plain(calls.arguments(event))}) = ")
     text.append(calls.result(event), style="red" if event.result < 0 else "bold")
     text.append("  " + duration(event.end_ns - event.begin_ns), style="dim")
     if event.place:
-        text.append("  " + plain(way(event.place)), style="green")
+        shown = " < ".join(_names(helpers(event.place))) if is_placed else way(event.place)
+        text.append("  " + plain(shown) if shown else "", style="green")
     return text
 
 
@@ -157,26 +170,26 @@ def _repeats(shapes: list[object], at: int) -> tuple[int, int]:
     return best
 
 
-def _add(tree: Tree, nodes: list[Node]) -> None:
+def _add(tree: Tree, nodes: list[Node], is_placed: bool = False) -> None:
     shapes = [_shape(node) for node in nodes]
     at = 0
     while at < len(nodes):
         period, count = _repeats(shapes, at)
         for node in nodes[at : at + period]:
-            _add_node(tree, node)
+            _add_node(tree, node, is_placed)
         if count > 2:
             tree.add(Text(f"... {count - 2} more like this", style="dim"))
         if count > 1:
             for node in nodes[at + period * (count - 1) : at + period * count]:
-                _add_node(tree, node)
+                _add_node(tree, node, is_placed)
         at += period * count
 
 
-def _add_node(tree: Tree, node: Node) -> None:
+def _add_node(tree: Tree, node: Node, is_placed: bool) -> None:
     if isinstance(node, PythonCall):
-        _add(tree.add(_python(node)), node.children)
+        _add(tree.add(_python(node)), node.children, is_placed)
     else:
-        tree.add(kernel(node))
+        tree.add(kernel(node, is_placed))
 
 
 def _title(journey: Journey) -> Text:
@@ -215,6 +228,72 @@ def tree(journey: Journey) -> Tree:
     return root
 
 
+OUTCOMES = {0: ("done", "green"), 1: ("cancelled", "yellow"), 2: ("raised", "red")}
+NO_OUTCOME = ("goes on", "dim")
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _report(story: Story) -> Tree:
+    text = Text("advice  ", style="yellow")
+    text.append(plain(story.name), style="bold")
+    for node in story.children:
+        if isinstance(node, PythonCall) and node.name:
+            text.append("  " + plain(place(node.name, node.line)), style="green")
+    return Tree(text)
+
+
+def _advise(root: Tree, story: Story) -> None:
+    for step, name, line in advice.long_steps(story):
+        root.add(
+            Text(
+                f"advice: held the loop for {duration(step.ns)} at {plain(place(name, line))}: no "
+                "other task ran meanwhile. What blocks belongs into asyncio.to_thread(); what "
+                "computes gives way with asyncio.sleep(0).",
+                style="yellow",
+            )
+        )
+    for (name, line), count in advice.small_receives(story).items():
+        root.add(
+            Text(
+                f"advice: {count} receives of 1 byte at {plain(place(name, line))}: each costs a "
+                "kernel call. Ask for as much as may come, 65536, and keep what is left over.",
+                style="yellow",
+            )
+        )
+
+
+def story_tree(story: Story) -> Tree:
+    """A task's tree; then what its time was spent on, and what could be better."""
+    if story.kind == "report":
+        return _report(story)
+    is_task = story.kind in ("task", "library")
+    text = Text("task " if is_task else "", style="bold")
+    text.append(plain(story.name))
+    if is_task:
+        word, style = OUTCOMES.get(story.outcome or 0, NO_OUTCOME)
+        word, style = NO_OUTCOME if story.outcome is None else (word, style)
+        text.append(f"  {word}", style=style)
+    root = Tree(text)
+    _add(root, story.children, is_placed=True)
+    if story.lost:
+        root.add(Text(f"some of {story.lost} events that were overwritten", style="yellow"))
+    if not story.of_kind("step"):
+        return root
+    steps, waits = story.of_kind("step"), story.of_kind("wait")
+    held = [step.ns for step in steps]
+    line = f"held the loop {duration(sum(held))} in {_times(len(held), 'step')}"
+    if len(held) > 1:
+        line += f", {duration(max(held))} the longest"
+    if waits:
+        line += f"; waited {duration(sum(wait.ns for wait in waits))}"
+    root.add(Text(line, style="magenta"))
+    _advise(root, story)
+    return root
+
+
 def make_console() -> Console:
     """Standard output; nothing is wrapped where it is not a terminal."""
     width = None if sys.stdout.isatty() else UNBOUNDED
@@ -239,7 +318,8 @@ class Journeys:
         """The recording has ended."""
         self._show(self._weaver.rest())
 
-    def _show(self, journeys: Iterable[Journey]) -> None:
+    def _show(self, journeys: Iterable[Journey | Story]) -> None:
         for journey in journeys:
-            self._console.print(tree(journey))
+            shown = story_tree(journey) if isinstance(journey, Story) else tree(journey)
+            self._console.print(shown)
             self._console.print()

@@ -9,46 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from zolal._zolal import Event
+from zolal._zolal import TASKS, Event
+from zolal.xray.node import Node, PythonCall
+from zolal.xray.tasks import Story, StoryTeller
 
 CONNECTIONS_REMEMBERED = 4096
-
-SQL = "SQL "
-"""How the text of a call begins that is a query of a database."""
-
-
-@dataclass
-class PythonCall:
-    """A call between server and application, or another that Python code tells of; `children` are
-    what happened inside it."""
-
-    kind: str  # application, next, close, read, write, start_response, call
-    name: str
-    line: int
-    begin_ns: int
-    end_ns: int = 0
-    raised: bool = False
-    children: list[Node] = field(default_factory=list)
-
-    @property
-    def is_query(self) -> bool:
-        return self.kind == "call" and self.name.startswith(SQL)
-
-    @property
-    def is_place_of_queries(self) -> bool:
-        """A line of a project, which is here for the queries that it has asked for."""
-        return (
-            self.kind == "call"
-            and bool(self.children)
-            and all(isinstance(child, PythonCall) and child.is_query for child in self.children)
-        )
-
-    @property
-    def ns(self) -> int:
-        return max(0, self.end_ns - self.begin_ns)
-
-
-Node = PythonCall | Event
 
 
 @dataclass
@@ -123,9 +88,10 @@ def spent(journey: Journey) -> Spent:
 
 
 class Weaver:
-    """Takes events, gives the journeys that are complete."""
+    """Takes events, gives the journeys that are complete, and the stories of tasks."""
 
     def __init__(self) -> None:
+        self._tasks = StoryTeller()
         self._open: dict[tuple[int, int], Journey] = {}
         self._leading: dict[
             int, list[Event]
@@ -133,9 +99,11 @@ class Weaver:
         self._waits: dict[int, Event] = {}  # thread -> the last wait that brought something
         self._loose_calls: list[Event] = []  # of no connection
 
-    def feed(self, events: Iterable[Event]) -> Iterator[Journey]:
+    def feed(self, events: Iterable[Event]) -> Iterator[Journey | Story]:
         for event in events:
-            if event.kind == "call" and self._is_wait(event):
+            if event.connection == TASKS:
+                yield from self._tasks.feed(event)
+            elif event.kind == "call" and self._is_wait(event):
                 yield from self._wait(event)
             elif event.kind == "lost":
                 self._lose(event)
@@ -163,14 +131,16 @@ class Weaver:
                 del self._open[key]
                 yield journey
 
-    def rest(self) -> Iterator[Journey]:
+    def rest(self) -> Iterator[Journey | Story]:
         """The recording has ended: all that there is, answered or not."""
         yield from self.settle()
+        yield from self._tasks.rest()
         yield from (journey for journey in self._open.values() if journey.begun)
         self._open.clear()
 
     def _wait(self, event: Event) -> Iterator[Journey]:
         yield from self.settle()
+        self._tasks.waited(event)
         for journey in self._open.values():
             if not journey.begun:
                 continue
@@ -181,6 +151,7 @@ class Weaver:
             self._waits[event.thread] = event
 
     def _lose(self, event: Event) -> None:
+        self._tasks.lose(event.argument)
         for journey in self._open.values():
             journey.lost += event.argument
             journey.stack.clear()

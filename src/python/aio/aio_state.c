@@ -1,0 +1,59 @@
+#include "python/aio/aio_state.h"
+
+#include "python/aio/handle.h"
+#include "python/aio/loop_object.h"
+#include "python/aio/operation.h"
+#include "python/aio/stream_methods.h"
+#include "python/aio/waiter.h"
+#include "python/state.h"
+
+/* module.attribute or module.class.attribute; a new reference, or NULL. */
+static PyObject *import_attribute(const char *module, const char *attribute)
+{
+    PyObject *found = PyImport_ImportModule(module);
+    while (found && attribute) {
+        const char *dot = strchr(attribute, '.');
+        Py_ssize_t len = dot ? dot - attribute : (Py_ssize_t)strlen(attribute);
+        PyObject *name = PyUnicode_FromStringAndSize(attribute, len);
+        PyObject *next = name ? PyObject_GetAttr(found, name) : NULL;
+        Py_XDECREF(name);
+        Py_SETREF(found, next);
+        attribute = dot ? dot + 1 : NULL;
+    }
+    return found;
+}
+
+int aio_import(struct aio_state *aio)
+{
+#define X(name, module, attribute)                                        \
+    if (!aio->name && !(aio->name = import_attribute(module, attribute))) \
+        return -1;
+    AIO_IMPORTS(X)
+#undef X
+    return 0;
+}
+
+int aio_add(PyObject *module)
+{
+    if (handle_types_add(module) < 0 || waiter_type_add(module) < 0 ||
+        operation_type_add(module) < 0 || stream_methods_add(module) < 0)
+        return -1;
+    return loop_type_add(module);
+}
+
+int aio_traverse(struct aio_state *aio, visitproc visit, void *arg)
+{
+#define X(name, ...) Py_VISIT(aio->name);
+    AIO_TYPES(X)
+    AIO_IMPORTS(X)
+#undef X
+    return 0;
+}
+
+void aio_clear(struct aio_state *aio)
+{
+#define X(name, ...) Py_CLEAR(aio->name);
+    AIO_TYPES(X)
+    AIO_IMPORTS(X)
+#undef X
+}

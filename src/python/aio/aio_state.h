@@ -1,0 +1,56 @@
+/* What the asyncio loop keeps in the module's state: its types, and what it takes from asyncio. */
+#ifndef ZOLAL_PYTHON_AIO_AIO_STATE_H
+#define ZOLAL_PYTHON_AIO_AIO_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* Our types, made with the module: enumerator. */
+#define AIO_TYPES(X) \
+    X(loop_type) X(handle_type) X(timer_type) X(waiter_type) X(operation_type) X(stream_methods)
+
+/* Taken from the standard library when the first loop is made: enumerator, module, attribute
+ * (dotted: one of a class). NULL until then: `import zolal` does not import asyncio. */
+#define AIO_IMPORTS(X)                                                                        \
+    X(future_class, "asyncio", "Future")                                                      \
+    X(task_class, "asyncio", "Task")                                                          \
+    X(handle_class, "asyncio", "Handle")                                                      \
+    X(timer_class, "asyncio", "TimerHandle")                                                  \
+    X(handle_repr, "asyncio", "Handle.__repr__")                                              \
+    X(handle_repr_info, "asyncio", "Handle._repr_info")                                       \
+    X(timer_repr_info, "asyncio", "TimerHandle._repr_info")                                   \
+    X(cancelled_error, "asyncio", "CancelledError")                                           \
+    X(extract_stack, "asyncio.format_helpers", "extract_stack")                               \
+    X(get_frame, "sys", "_getframe")                                                          \
+    X(base_create_task, "asyncio.base_events", "BaseEventLoop.create_task")                   \
+    X(base_sock_recv, "asyncio.selector_events", "BaseSelectorEventLoop.sock_recv")           \
+    X(base_sock_recv_into, "asyncio.selector_events", "BaseSelectorEventLoop.sock_recv_into") \
+    X(base_sock_sendall, "asyncio.selector_events", "BaseSelectorEventLoop.sock_sendall")     \
+    X(base_sock_accept, "asyncio.selector_events", "BaseSelectorEventLoop.sock_accept")       \
+    X(base_write, "asyncio.selector_events", "_SelectorSocketTransport.write")                \
+    X(socket_class, "socket", "socket")                                                       \
+    X(zolal_socket_class, "zolal.socket", "socket")                                           \
+    X(socket_family, "_socket", "socket.family")                                              \
+    X(socket_type, "_socket", "socket.type")                                                  \
+    X(socket_protocol, "_socket", "socket.proto")
+
+struct aio_state {
+#define X(name) PyTypeObject *name;
+    AIO_TYPES(X)
+#undef X
+#define X(name, module, attribute) PyObject *name;
+    AIO_IMPORTS(X)
+#undef X
+};
+
+/* Add the types to the module. Returns 0, or -1 with an exception set. */
+int aio_add(PyObject *module);
+
+/* Import what is not there yet. Returns 0, or -1 with an exception set. */
+int aio_import(struct aio_state *aio);
+
+/* For the module's own traverse and clear. */
+int aio_traverse(struct aio_state *aio, visitproc visit, void *arg);
+void aio_clear(struct aio_state *aio);
+
+#endif

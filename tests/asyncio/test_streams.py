@@ -1,0 +1,119 @@
+"""Transports, protocols and streams on zolal.EventLoop."""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+import zolal
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class BufferedEcho(asyncio.BufferedProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.buffer = bytearray(1000)
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.transport.write(self.buffer[:nbytes])
+
+
+@pytest.mark.parametrize("protocol", [Echo, BufferedEcho])
+def test_a_protocol_echoes_more_than_the_kernel_holds(protocol):
+    async def main():
+        server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        sent = bytes(range(256)) * 40_000
+        writer.write(sent)
+        writer.write_eof()
+        assert await reader.read() == sent
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    zolal.run(main())
+
+
+def test_what_is_written_while_the_peer_does_not_read_keeps_its_order():
+    async def main():
+        a, b = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=a)
+        sent = b""
+        for i in range(3000):
+            piece = b"%d " % i * 100
+            writer.write((piece, bytearray(piece), memoryview(piece))[i % 3])
+            sent += piece
+        assert writer.transport.get_write_buffer_size() > 0
+        reader, other = await asyncio.open_connection(sock=b)
+        assert await reader.readexactly(len(sent)) == sent
+        await writer.drain()
+        writer.close()
+        other.close()
+
+    zolal.run(main())
+
+
+def lost_of(protocol_failure, end):
+    """What connection_lost() is given, and the reports, when `end` ends the peer's side."""
+    lost, reports = [], []
+
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data):
+            if protocol_failure:
+                raise protocol_failure
+
+        def connection_lost(self, failure):
+            lost.append(failure)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+        server = await loop.create_server(Protocol, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.send(b"x")
+            await asyncio.sleep(0.01)
+            end(client)
+        while not lost:
+            await asyncio.sleep(0.001)
+        server.close()
+
+    zolal.run(main())
+    return lost[0], reports
+
+
+def reset(client):
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_how_a_connection_ends():
+    assert lost_of(None, lambda client: None) == (None, [])
+    assert isinstance(lost_of(None, reset)[0], ConnectionResetError)
+    failure, reports = lost_of(ValueError("no"), lambda client: None)
+    assert isinstance(failure, ValueError)
+    assert reports == ["Fatal error: protocol.data_received() call failed."]
+
+
+def test_what_write_refuses():
+    async def main():
+        a, b = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=a)
+        with pytest.raises(TypeError, match="bytes-like"):
+            writer.transport.write("text")
+        writer.write_eof()
+        with pytest.raises(RuntimeError, match="after write_eof"):
+            writer.write(b"x")
+        writer.close()
+        b.close()
+
+    zolal.run(main())

@@ -1,0 +1,292 @@
+"""An asyncio event loop whose core is in C: `zolal.run(main())`, `zolal.new_event_loop()`."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import weakref
+from asyncio import base_events
+from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
+from asyncio.format_helpers import _format_callback_source
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import zolal.socket
+from zolal import _zolal
+from zolal.recording import follow_recording, wants_xray
+
+__all__ = ["EventLoop", "new_event_loop", "run"]
+
+if TYPE_CHECKING:
+    from zolal.task_tracing import Watch
+
+_T = TypeVar("_T")
+
+
+class _Watched(selectors.BaseSelector):
+    """What the loop watches by readers and writers, as a selector shows it; it selects nothing."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        loop = self._loop()
+        rows = [] if loop is None else loop._watched()
+        keys = {}
+        for fd, reader, writer in rows:
+            events = selectors.EVENT_READ if reader else 0
+            events |= selectors.EVENT_WRITE if writer else 0
+            keys[fd] = selectors.SelectorKey(fd, fd, events, (reader, writer))
+        return keys
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        try:
+            return self.get_map()[fd]
+        except KeyError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        raise NotImplementedError("use the loop's add_reader() and add_writer()")
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        raise NotImplementedError("use the loop's remove_reader() and remove_writer()")
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        raise NotImplementedError("the loop waits by itself")
+
+
+class _StreamTransport(_zolal.StreamMethods, _SelectorSocketTransport):  # type: ignore[misc]
+    """asyncio's transport for streams, with what each message takes in C."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
+        super().set_protocol(protocol)
+
+
+class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
+    """An asyncio event loop. Callbacks, timers, waiting and sockets are in C; what else there is
+    (servers, transports, TLS, subprocesses, look-ups, executors) is asyncio's own on top of it.
+
+    `xray`: print what its tasks do, as they end; None: if ZOLAL_XRAY=1 says so."""
+
+    if TYPE_CHECKING:  # what asyncio's classes have besides what is documented
+        _csock: socket.socket
+        _signal_handlers: dict[int, asyncio.Handle]
+        _current_handle: asyncio.Handle | None
+
+        def _make_self_pipe(self) -> None: ...
+        def _close_self_pipe(self) -> None: ...
+
+    def __init__(self, *, xray: bool | None = None) -> None:
+        super().__init__(_Watched(self))
+        _loops.add(self)
+        self._watch: Watch | None = None
+        if wants_xray() if xray is None else xray:
+            from zolal.task_tracing import Watch
+
+            follow_recording()
+            self._watch = Watch()
+            self._is_watched = True
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        **options: Any,
+    ) -> asyncio.Transport:
+        plain = type(sock) in (socket.socket, zolal.socket.socket)
+        kind: Any = _StreamTransport if plain else _SelectorSocketTransport
+        transport: asyncio.Transport = kind(self, sock, protocol, waiter, **options)
+        return transport
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        woken = self._wake_on_signals()
+        if self._watch and not self.is_running():
+            self._watch.begin()
+        try:
+            super().run_forever()
+        finally:
+            if self._watch and not self.is_running():
+                self._watch.end()
+            if woken and not self._signal_handlers:
+                signal.set_wakeup_fd(-1)
+
+    def _wake_on_signals(self) -> bool:
+        """Have each signal write a byte to the loop: one that comes just before it waits, when
+        Python has looked for signals already, would be slept through. Only the main thread may,
+        and only where the program has no descriptor of its own for that."""
+        if self.is_closed() or threading.current_thread() is not threading.main_thread():
+            return False
+        before = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        if before in (-1, self._csock.fileno()):
+            return True
+        signal.set_wakeup_fd(before)
+        return False
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Remove it; False where there is none."""
+        removed = super().remove_signal_handler(sig)
+        if removed and self.is_running():
+            self._wake_on_signals()
+        return removed
+
+    def close(self) -> None:
+        """Close the loop, which must not run."""
+        if self._watch and not self.is_closed():
+            self._watch.close(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        was_closed = self.is_closed()
+        super().close()
+        if not was_closed:
+            self._core_close()
+
+    def _callback_failed(self, handle: asyncio.Handle, failure: BaseException) -> None:
+        """Report what a callback raised."""
+        source = _format_callback_source(handle._callback, handle._args)  # type: ignore[attr-defined]
+        context: dict[str, Any] = {
+            "message": f"Exception in callback {source}",
+            "exception": failure,
+            "handle": handle,
+        }
+        traceback = getattr(handle, "_source_traceback", None)
+        if traceback:
+            context["source_traceback"] = traceback
+        self.call_exception_handler(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Call the loop's exception handler."""
+        if self._watch:
+            self._watch.report_context(context)
+        super().call_exception_handler(context)
+
+    def _run_handle(self, handle: asyncio.Handle) -> None:
+        """Run a handle of asyncio's; any where it is recorded, and in debug mode, which says so
+        if it takes long."""
+        if handle._cancelled:
+            return
+        run = functools.partial(self._watch.run, handle) if self._watch else handle._run
+        if not self._debug:
+            run()
+            return
+        self._current_handle = handle
+        try:
+            begin = self.time()
+            run()
+            seconds = self.time() - begin
+            if seconds >= self.slow_callback_duration:
+                text = _format_handle(handle)
+                vars(base_events)["logger"].warning("Executing %s took %.3f seconds", text, seconds)
+        finally:
+            self._current_handle = None
+            del handle, run  # a task in it would hold this frame by the traceback of what it raised
+
+    def _after_fork(self) -> None:
+        """In a forked child: the parent keeps epoll and the pipe to itself."""
+        if self.is_closed():
+            return
+        self._core_reopen()
+        old = self._csock.fileno()
+        self._close_self_pipe()
+        self._make_self_pipe()
+        if threading.current_thread() is threading.main_thread():
+            before = signal.set_wakeup_fd(-1)
+            if before != -1:
+                signal.set_wakeup_fd(self._csock.fileno() if before == old else before)
+
+
+_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for loop in list(_loops):
+        loop._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def new_event_loop(*, xray: bool | None = None) -> EventLoop:
+    """A new loop: for asyncio.run(main(), loop_factory=zolal.new_event_loop) and the like."""
+    return EventLoop(xray=xray)
+
+
+if sys.version_info >= (3, 11):
+
+    def run(
+        main: Coroutine[Any, Any, _T], *, debug: bool | None = None, xray: bool | None = None
+    ) -> _T:
+        """Run a coroutine on a new loop: asyncio.run(), on zolal. `debug`: None: as asyncio is
+        told by PYTHONASYNCIODEBUG and -X dev. `xray`: print what its tasks do; None: if
+        ZOLAL_XRAY=1 says so."""
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("zolal.run() cannot be called from a running event loop")
+        factory = functools.partial(new_event_loop, xray=xray)
+        with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+            return runner.run(main)
+
+else:
+
+    def run(
+        main: Coroutine[Any, Any, _T], *, debug: bool | None = None, xray: bool | None = None
+    ) -> _T:
+        """Run a coroutine on a new loop: asyncio.run(), on zolal. `debug`: None: as asyncio is
+        told by PYTHONASYNCIODEBUG and -X dev. `xray`: print what its tasks do; None: if
+        ZOLAL_XRAY=1 says so."""
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("zolal.run() cannot be called from a running event loop")
+        if not asyncio.iscoroutine(main):
+            raise ValueError(f"a coroutine was expected, got {main!r}")
+        loop = new_event_loop(xray=xray)
+        try:
+            asyncio.set_event_loop(loop)
+            if debug is not None:
+                loop.set_debug(debug)
+            return loop.run_until_complete(main)
+        finally:
+            try:
+                _cancel_all(loop)
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.run_until_complete(loop.shutdown_default_executor())
+            finally:
+                asyncio.set_event_loop(None)
+                loop.close()
+
+    def _cancel_all(loop: EventLoop) -> None:
+        """Cancel the tasks that are left, wait for them, and report what they raise."""
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                loop.call_exception_handler(
+                    {
+                        "message": "unhandled exception during zolal.run() shutdown",
+                        "exception": task.exception(),
+                        "task": task,
+                    }
+                )
+
+
+if sys.version_info < (3, 12):
+
+    class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
+        """asyncio.set_event_loop_policy(zolal.EventLoopPolicy()): for Python 3.11 and older."""
+
+        _loop_factory: Callable[[], EventLoop] = EventLoop
+
+    __all__ += ["EventLoopPolicy"]
