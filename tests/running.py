@@ -1,5 +1,6 @@
 """Servers of tests: what is known of one that was started, and how long one waits for it."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -43,6 +44,16 @@ class Server:
 
     def stderr(self):
         return self._err.read_text(errors="replace")
+
+    @contextlib.contextmanager
+    def paused(self):
+        """It finds what is sent meanwhile at once."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def wait_until(self, condition, what):
         """Poll until condition() is true; it may not come to be only for so long."""

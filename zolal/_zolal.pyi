@@ -29,11 +29,14 @@ class Server:
         threads: int = 1,
         on_answer: Callable[[str, int, str, int, int, str | None], object] | None = None,
         server: str | None = None,
+        persistence: str = "always",
     ) -> None:
         """`python_calls`: record the calls between server and application with file and line.
         `on_message`: a line for the operator. ValueError names a limit that does not exist.
         `on_answer(host, port, request_line, status, bytes, refused)`: an answer is over; `refused`
-        is why the server itself gave it. `server`: the Server field; None: zolal."""
+        is why the server itself gave it. `server`: the Server field; None: zolal.
+        `persistence`: which answers leave their connection open: "always"; "with_length", those
+        with a Content-Length and those to HEAD; "never"."""
 
     def listen(
         self,
@@ -80,6 +83,24 @@ class Server:
 
     def close(self) -> None:
         """Close listeners and connections; run() does so by itself at its end."""
+
+class Echo:
+    """The echo server (RFC 862)."""
+
+    def __init__(
+        self, on_connection: Callable[[Any], object], on_message: Callable[[str], object]
+    ) -> None:
+        """`on_connection(address)`: it was accepted; the address is as a socket's accept() has it.
+        `on_message`: a line for the operator."""
+
+    def listen(self, address: str, *, backlog: int = 2048) -> str:
+        """As Server.listen."""
+
+    def run(self) -> None:
+        """Echo, in this thread, until SIGTERM or SIGINT, which it handles; then all is closed."""
+
+    def close(self) -> None:
+        """Close listeners and connections. RuntimeError while it runs."""
 
 def recording_start(size: int = 0) -> str:
     """Start this process's recording (`size` bytes, 0: 1 MiB) and record the calling thread; others

@@ -10,15 +10,14 @@ patched as they are. Other than there, where no method is overridden,
 
 - a threaded server's threads live on: what a thread keeps, a database connection with CONN_MAX_AGE
   above all, is there for the next request;
-- connections are kept in every server, threaded or not, and an answer without a length is sent in
-  chunks."""
+- an answer without a length is sent in chunks before its connection is closed;
+- a client that has asked for the end of its connection is told Connection: close."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import logging
-import socketserver as standard
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from django.core.servers import basehttp as django_basehttp
 from django.db import connections
 
 from zolal import simple_server, socket
-from zolal.native import answers_as_it_is, is_as_it_is
+from zolal.native import answers_as_it_is, is_as_it_is, is_threaded
 from zolal.socketserver import ThreadingMixIn
 from zolal.tracing import of_a_request, traced
 
@@ -81,6 +80,11 @@ class WSGIServer(simple_server.WSGIServer):
             logger.info("- Broken pipe from %s", client_address)
         else:
             super().handle_error(request, client_address)
+
+    @property
+    def persistence(self) -> str:
+        """When the C path keeps a connection: as ServerHandler.cleanup_headers() does."""
+        return "with_length" if is_threaded(self) else "never"
 
     @contextlib.contextmanager
     def around_thread(self) -> Iterator[None]:
@@ -146,12 +150,9 @@ class ServerHandler(simple_server.ServerHandler):
         if is_head and str(self.headers.get("Content-Length")) == "0":
             del self.headers["Content-Length"]  # finish_response() has not counted the body.
         has_length = is_head or "Content-Length" in self.headers
-        threaded = isinstance(
-            self.request_handler.server, (ThreadingMixIn, standard.ThreadingMixIn)
-        )
         # Without a length the body ends with the connection; and a server with one thread would
         # keep others waiting while it keeps a connection.
-        if not has_length or not threaded:
+        if not has_length or not is_threaded(self.request_handler.server):
             self.headers["Connection"] = "close"
         if self.headers.get("Connection") == "close":
             self.request_handler.close_connection = True

@@ -12,6 +12,7 @@ import argparse
 import os
 import signal
 import sys
+from functools import partial
 
 from zolal import _zolal
 from zolal.address import url_of
@@ -37,6 +38,7 @@ Examples:
   zolal hello:app -b :8000 -b unix:/run/hello.sock
   zolal hello:app --xray                    see each request's kernel calls
   zolal hello:app --debug                   develop: reloads, shows tracebacks in the browser
+  zolal echo                                the TCP echo server: see zolal echo --help
 
 Exit status: 0 after SIGTERM or Ctrl-C, 2 usage, 3 could not start,
 4 the application could not be loaded. A second signal ends it at once.
@@ -65,7 +67,7 @@ def help_formatter(prog: str) -> argparse.HelpFormatter:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        fail(f"{message}\nTry 'zolal --help' for help.", EXIT_USAGE)
+        fail(f"{message}\nTry '{self.prog} --help' for help.", EXIT_USAGE)
 
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -227,18 +229,44 @@ def start_recording(xray: bool) -> str:
     return path
 
 
-def start_xray(path: str) -> Follower:
+def start_xray(path: str, calls: bool = False) -> Follower:
     if not path:
         fail("--xray needs a recording in a file, and there is no room for one", EXIT_CANNOT_START)
     from zolal.xray.follow import Follower
 
-    return Follower(path)
+    return Follower(path, calls)
+
+
+def add_common(add: Callable[..., object], default_bind: str, xray: str) -> None:
+    """The options of every server that the command has."""
+    add(
+        "-b",
+        "--bind",
+        action="append",
+        metavar="ADDRESS",
+        help="Listen on host:port, [::]:port, :port or unix:PATH (repeatable).  "
+        f"[default: {default_bind}]",
+    )
+    add(
+        "--backlog",
+        type=integer(1, INT_MAX),
+        default=2048,
+        metavar="N",
+        help="Most waiting connections.  [default: 2048]",
+    )
+    add("--xray", action="store_true", help=xray)
+    add("--no-recorder", action="store_true", help="Do not record kernel calls.")
+
+
+def check_common(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.xray and options.no_recorder:
+        parser.error("--xray needs the recorder: leave --no-recorder out")
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="zolal",
-        usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]",
+        usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]\n       zolal echo [OPTIONS]",
         description="Serve a WSGI application.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
@@ -251,20 +279,10 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         help="Where the application is: an attribute, or the call of a factory.",
     )
-    add(
-        "-b",
-        "--bind",
-        action="append",
-        metavar="ADDRESS",
-        help="Listen on host:port, [::]:port, :port or unix:PATH (repeatable).  "
-        "[default: 127.0.0.1:8000]",
-    )
-    add(
-        "--backlog",
-        type=integer(1, INT_MAX),
-        default=2048,
-        metavar="N",
-        help="Most waiting connections.  [default: 2048]",
+    add_common(
+        add,
+        "127.0.0.1:8000",
+        xray="Print each request's journey: kernel calls under Python calls.",
     )
     add(
         "--app-dir",
@@ -283,12 +301,6 @@ def make_parser() -> argparse.ArgumentParser:
         default="drop",
         help="What to do with header names that have an underscore.  [default: drop]",
     )
-    add(
-        "--xray",
-        action="store_true",
-        help="Print each request's journey: kernel calls under Python calls.",
-    )
-    add("--no-recorder", action="store_true", help="Do not record kernel calls.")
     add(
         "--debug",
         action="store_true",
@@ -336,19 +348,25 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: serve a WSGI application."""
+    """The command: serve a WSGI application, or what the first argument names."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments[:1]) == ["echo"]:
+        from zolal.echo import main as echo
+
+        return echo(arguments[1:])
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.application is None:
         parser.error("which application? Name it as MODULE:ATTRIBUTE, for example mysite.wsgi")
+    if options.application == "echo":
+        parser.error("echo comes first: zolal echo [OPTIONS]; the application is echo:application")
     if options.workers != 1:
         # What a later release brings is refused by name, not ignored.
         parser.error(
             f"--workers {options.workers}: this release has one; "
             "leave --workers out or write --workers 1"
         )
-    if options.xray and options.no_recorder:
-        parser.error("--xray needs the recorder: leave --no-recorder out")
+    check_common(parser, options)
     reload = options.debug if options.reload is None else options.reload
     if options.reload_extra and not reload:
         parser.error("--reload-extra needs --reload")
@@ -416,23 +434,37 @@ def serve(
     record: bool,
     **options: Any,
 ) -> None:
-    """Listen first, since a port in use is known at once; then load the application; then run."""
     path = start_recording(xray) if record else ""
     try:
         server = _zolal.Server(handle_signals=True, python_calls=xray, on_message=say, **options)
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
+    printer = partial(start_xray, path) if xray else None
+    run_server(server, bind, backlog, target, url_of, printer, lambda: [load(target)])
+
+
+def run_server(
+    server: Any,
+    bind: Sequence[str],
+    backlog: int,
+    what: str,
+    shown: Callable[[str], str],
+    start_printer: Callable[[], Follower] | None,
+    prepare: Callable[[], list[Any]] = list,
+) -> None:
+    """Listen first, since a port in use is known at once; then prepare what run() takes, the
+    application; then run until a signal. `shown`: an address for the user."""
     printer = None
     try:
         bound = [server.listen(address, backlog=backlog) for address in bind]
-        application = load(target)
-        if xray:
-            printer = start_xray(path)
-        addresses = " and ".join(url_of(address) for address in bound)
+        arguments = prepare()
+        if start_printer:
+            printer = start_printer()
+        addresses = " and ".join(map(shown, bound))
         # run() lets them through when it has its handlers: one that comes before waits for that.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        say(f"{_zolal.version} serves {target} on {addresses} (pid {os.getpid()})")
-        server.run(application)
+        say(f"{_zolal.version} serves {what} on {addresses} (pid {os.getpid()})")
+        server.run(*arguments)
     except OSError as error:
         fail(error.strerror or str(error), EXIT_CANNOT_START)
     finally:

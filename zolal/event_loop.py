@@ -196,6 +196,7 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
                 vars(base_events)["logger"].warning("Executing %s took %.3f seconds", text, seconds)
         finally:
             self._current_handle = None
+            del handle, run  # a task in it would hold this frame by the traceback of what it raised
 
     def _after_fork(self) -> None:
         """In a forked child: the parent keeps epoll and the pipe to itself."""

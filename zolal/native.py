@@ -230,6 +230,7 @@ def make_server(server: Any) -> Server:
         },
         environ=_environ(server, handler_class),
         server_name=software_version,
+        persistence=getattr(server, "persistence", "always"),
         around_thread=getattr(server, "around_thread", None),
         on_answer=_log(server, handler_class),
     )

@@ -84,6 +84,8 @@ class Server:
     limits: by their names in `Server.LIMITS`, over the defaults given there.
     environ: what else every environ has, in the place of what it would have.
     server_name: the Server field of answers.
+    persistence: which answers leave their connection open: "always"; "with_length", those with a
+        Content-Length and those to HEAD; "never".
     around_thread: makes a context manager that each application thread runs in, for what is a
         thread's own: its connections to a database, say.
     on_answer: called as on_answer(host, port, request_line, status, bytes, refused) after each
@@ -110,6 +112,7 @@ class Server:
         environ: Mapping[str, Any] | None = None,
         server_name: str = "zolal",
         header_map: str = "drop",
+        persistence: str = "always",
         around_thread: Callable[[], AbstractContextManager[object]] | None = None,
         on_answer: Answered | None = None,
         on_message: Callable[[str], object] | None = None,
@@ -129,6 +132,7 @@ class Server:
             "limits": dict(limits or {}),
             "server": server_name,
             "header_map": header_map,
+            "persistence": persistence,
             "on_answer": on_answer,
             "on_message": on_message,
             "access_log_fd": access_log_fd,

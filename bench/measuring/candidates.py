@@ -91,7 +91,7 @@ class Candidate:
         while time.perf_counter() - begin < START_SECONDS:
             # Refused while nobody listens, closed by a router whose worker is not there yet.
             with contextlib.suppress(ConnectionError):
-                ask(self.port, request, START_SECONDS)
+                self.greet(request)
                 return time.perf_counter() - begin
             if self.process.poll() is not None:
                 raise Missing(
@@ -99,6 +99,10 @@ class Candidate:
                 )
             time.sleep(0.0005)
         raise Missing(f"no answer within {START_SECONDS} s: {self.last_words()}")
+
+    def greet(self, request: bytes) -> None:
+        """Wait for an answer. ConnectionError while nobody gives one."""
+        ask(self.port, request, START_SECONDS)
 
     def log(self) -> pathlib.Path:
         assert self.folder

@@ -1,9 +1,10 @@
-"""Rounds: every candidate once in each, in rotated order, so that a noisy neighbour disturbs all of
-them alike; ratios are taken within a round."""
+"""Rounds: every candidate once in each, in rotated or random order, so that a noisy neighbour
+disturbs all of them alike; ratios are taken within a round."""
 
 from __future__ import annotations
 
 import os
+import random
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -23,9 +24,16 @@ def rotated(items: list[Item], rounds: int) -> Iterator[Item]:
         yield from items[turn:] + items[:turn]
 
 
+def shuffled(items: list[Item], rounds: int, seed: int = 1) -> Iterator[Item]:
+    """In an order of chance in each round, the same in every run."""
+    chance = random.Random(seed)
+    for _ in range(rounds):
+        yield from chance.sample(items, len(items))
+
+
 def ratios(own: Sequence[float | None], other: Sequence[float | None]) -> list[float]:
     """One over the other, in each round that has both."""
-    return [one / two for one, two in zip(own, other, strict=False) if one and two]
+    return [one / two for one, two in zip(own, other, strict=False) if one and two and two > 0]
 
 
 def median(values: Sequence[float | None]) -> float | None:

@@ -1,6 +1,6 @@
 /* An intrusive, circular, doubly linked list. A node lives inside the thing that is listed; a list
- * head is a node of its own. An unlinked node points to itself. All operations take constant time.
- */
+ * head is a node of its own. An unlinked node points to itself. Operations take constant time
+ * unless they say otherwise. */
 #ifndef ZOLAL_BASE_LIST_H
 #define ZOLAL_BASE_LIST_H
 
@@ -63,6 +63,15 @@ static inline struct list *list_pop(struct list *head)
         return NULL;
     list_unlink(node);
     return node;
+}
+
+/* Take the nodes of `from` to the end of `to`, so that what is appended to `from` meanwhile is left
+ * for another time. Takes time for each node. */
+static inline void list_take_all(struct list *from, struct list *to)
+{
+    struct list *node;
+    while ((node = list_pop(from)))
+        list_append(to, node);
 }
 
 #endif

@@ -5,12 +5,14 @@
 
 #include "event_loop/kernel_epoll.h"
 #include "socket/kernel.h"
+#include "trace/recorder.h"
 
 static void wakeup_on_ready(struct loop_watch *watch, uint32_t ready)
 {
     struct wakeup *wakeup = (struct wakeup *)watch; /* its first member */
     uint64_t count;
     (void)ready;
+    trace_subject(0, 0);
     if (kernel_read(watch->fd, &count, sizeof(count)) > 0)
         wakeup->on_wakeup(wakeup);
 }

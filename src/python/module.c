@@ -3,6 +3,7 @@
 #include "python/state.h"
 
 #include "python/calls.h"
+#include "python/echo_type.h"
 #include "python/places.h"
 #include "python/reader_type.h"
 #include "python/recording.h"
@@ -145,7 +146,7 @@ static int module_exec(PyObject *module)
         return -1;
     if (socket_type_add(module) < 0 || socket_functions_add(module) < 0 || aio_add(module) < 0)
         return -1;
-    return reader_type_add(module);
+    return reader_type_add(module) < 0 ? -1 : echo_type_add(module);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -156,6 +157,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->places.files);
     Py_VISIT(state->places.numbers);
     Py_VISIT(state->server_type);
+    Py_VISIT(state->echo_type);
     Py_VISIT(state->responder_type);
     Py_VISIT(state->input_type);
     Py_VISIT(state->file_wrapper_type);
@@ -180,6 +182,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->places.files);
     Py_CLEAR(state->places.numbers);
     Py_CLEAR(state->server_type);
+    Py_CLEAR(state->echo_type);
     Py_CLEAR(state->responder_type);
     Py_CLEAR(state->input_type);
     Py_CLEAR(state->file_wrapper_type);

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "python/exception.h"
+#include "python/socket/addresses.h"
 #include "socket/kernel.h"
 #include "socket/listener.h"
 
@@ -22,14 +24,7 @@ static PyObject *server_drop_template(struct server *server, const struct error 
 {
     struct environ_cache *cache = &server->environs;
     Py_DECREF(cache->templates[--cache->template_count]);
-    return server_raise(err);
-}
-
-static PyObject *server_address(const struct address *addr)
-{
-    char text[ADDRESS_TEXT_SIZE];
-    address_print(addr, text);
-    return PyUnicode_DecodeFSDefault(text);
+    return exception_raise(err);
 }
 
 PyObject *server_listen(struct server *server, PyObject *args, PyObject *keywords)
@@ -52,17 +47,17 @@ PyObject *server_listen(struct server *server, PyObject *args, PyObject *keyword
                                        .defer_accept_s = defer_accept,
                                        .unix_mode = unix_mode};
     if (address_parse(&addr, text, &err) < 0)
-        return server_raise(&err);
+        return exception_raise(&err);
     int fd = listener_open(&addr, &options, &err);
     if (fd < 0)
-        return server_raise(&err);
+        return exception_raise(&err);
     if (server_add_template(server, &addr, environ) < 0) {
         listener_close(fd, &addr);
         return NULL;
     }
     if (worker_listen(server->worker, fd, &addr, &err) < 0)
         return server_drop_template(server, &err);
-    return server_address(&addr);
+    return address_as_text(&addr);
 }
 
 PyObject *server_adopt(struct server *server, PyObject *args, PyObject *keywords)
@@ -84,7 +79,7 @@ PyObject *server_adopt(struct server *server, PyObject *args, PyObject *keywords
     }
     if (listener_adopt(fd, &addr, &err) < 0) {
         kernel_close(fd);
-        return server_raise(&err);
+        return exception_raise(&err);
     }
     if (server_add_template(server, &addr, environ) < 0) {
         kernel_close(fd);
@@ -92,7 +87,7 @@ PyObject *server_adopt(struct server *server, PyObject *args, PyObject *keywords
     }
     if (worker_listen_adopted(server->worker, fd, &addr, leave_queue, &err) < 0)
         return server_drop_template(server, &err);
-    return server_address(&addr);
+    return address_as_text(&addr);
 }
 
 PyObject *server_filenos(struct server *server, PyObject *unused)

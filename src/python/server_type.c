@@ -213,15 +213,6 @@ static int server_spawn(void *context)
     return -ECANCELED;
 }
 
-void *server_raise(const struct error *err)
-{
-    PyObject *arguments = Py_BuildValue("(is)", err->code, err->text);
-    if (arguments)
-        PyErr_SetObject(PyExc_OSError, arguments);
-    Py_XDECREF(arguments);
-    return NULL;
-}
-
 /* One limit of the dict given to Server(). */
 static int server_set_limit(struct limits *limits, PyObject *name, PyObject *value)
 {
@@ -254,36 +245,39 @@ static int server_set_limits(struct limits *limits, PyObject *dict)
     return 0;
 }
 
-/* "drop", "refuse" or "dangerous". */
-static int server_header_map(const char *text, enum header_map *header_map)
+static const char *const header_map_names[] = {[HEADER_MAP_DROP] = "drop",
+                                               [HEADER_MAP_REFUSE] = "refuse",
+                                               [HEADER_MAP_DANGEROUS] = "dangerous"};
+static const char *const persistence_names[] = {[PERSISTENCE_ALWAYS] = "always",
+                                                [PERSISTENCE_WITH_LENGTH] = "with_length",
+                                                [PERSISTENCE_NEVER] = "never"};
+
+/* Which of an option's three names the text is; -1 with an exception: none. */
+static int server_choose(const char *option, const char *const names[3], const char *text)
 {
-    static const char *const names[] = {[HEADER_MAP_DROP] = "drop",
-                                        [HEADER_MAP_REFUSE] = "refuse",
-                                        [HEADER_MAP_DANGEROUS] = "dangerous"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *header_map = (enum header_map)i;
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "header_map is drop, refuse or dangerous, not %s", text);
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0)
+            return i;
+    PyErr_Format(PyExc_ValueError, "%s is %s, %s or %s, not %s", option, names[0], names[1],
+                 names[2], text);
     return -1;
 }
 
 static int server_init(struct server *server, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"access_log_fd", "limits",     "handle_signals", "python_calls",
-                            "on_message",    "header_map", "threads",        "on_answer",
-                            "server",        NULL};
+    static char *names[] = {
+        "access_log_fd", "limits",    "handle_signals", "python_calls", "on_message", "header_map",
+        "threads",       "on_answer", "server",         "persistence",  NULL};
     PyObject *limits = NULL, *on_message = NULL, *on_answer = Py_None;
-    const char *header_map_text = "drop";
-    enum header_map header_map;
+    const char *header_map_text = "drop", *persistence_text = "always";
+    int header_map, persistence;
     int access_log_fd = -1, handle_signals = 0, python_calls = 0, threads = 1;
     struct worker_config config = {0};
     struct error err = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOsiOz:Server", names, &access_log_fd,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$iOppOsiOzs:Server", names, &access_log_fd,
                                      &limits, &handle_signals, &python_calls, &on_message,
-                                     &header_map_text, &threads, &on_answer, &config.server))
+                                     &header_map_text, &threads, &on_answer, &config.server,
+                                     &persistence_text))
         return -1;
     if (threads < 1 || threads > THREADS_MOST) {
         PyErr_Format(PyExc_ValueError, "threads must be 1 to %d, not %d", THREADS_MOST, threads);
@@ -293,8 +287,9 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
     }
-    if (server_set_limits(&config.limits, limits) < 0 ||
-        server_header_map(header_map_text, &header_map) < 0)
+    header_map = server_choose("header_map", header_map_names, header_map_text);
+    persistence = server_choose("persistence", persistence_names, persistence_text);
+    if (header_map < 0 || persistence < 0 || server_set_limits(&config.limits, limits) < 0)
         return -1;
     server->state = state_of_type(Py_TYPE(server));
     server->on_message = Py_XNewRef(on_message);
@@ -307,6 +302,7 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
     config.handler = responder_handler(server);
     config.access_log_fd = access_log_fd;
     config.handle_signals = handle_signals;
+    config.persistence = (enum persistence)persistence;
     config.threads = server->threads = (unsigned)threads;
     config.spawn = server_spawn;
     config.unlock = server_unlock;
@@ -314,9 +310,9 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
     config.check = server_check_signals;
     config.on_message = server_on_message;
     config.context = server;
-    environ_cache_init(&server->environs, header_map, threads > 1);
+    environ_cache_init(&server->environs, (enum header_map)header_map, threads > 1);
     if (worker_new(&server->worker, &config, &err) < 0) {
-        server_raise(&err);
+        exception_raise(&err);
         return -1;
     }
     return 0;
@@ -396,7 +392,7 @@ static PyObject *server_run(struct server *server, PyObject *application)
         recorder_detach();
     server_end(server, &signals);
     if (result < 0)
-        return server_raise(&err);
+        return exception_raise(&err);
     if (server->failure) {
         server_raise_failure(server);
         return NULL;
@@ -509,7 +505,7 @@ static PyType_Slot server_slots[] = {
     {Py_tp_doc,
      "Server(*, access_log_fd=-1, limits=None, handle_signals=False, "
      "python_calls=False, on_message=None, header_map='drop', threads=1, on_answer=None, "
-     "server=None)\n--\n\nA worker that serves a WSGI application."},
+     "server=None, persistence='always')\n--\n\nA worker that serves a WSGI application."},
     {Py_tp_init, server_init},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_dealloc, server_dealloc},

@@ -41,9 +41,6 @@ bool server_take_interrupt(struct server *server);
 /* Is there a worker to talk to? Else an exception is set. */
 bool server_check(struct server *server);
 
-/* Set OSError(errno, text), so that str() is our line and the subclass is errno's. Returns NULL. */
-void *server_raise(const struct error *err);
-
 /* Add the type to the module. Returns 0, or -1 with an exception set. */
 int server_type_add(PyObject *module);
 

@@ -77,6 +77,7 @@ struct module_state {
     PyObject *call_names; /* code object -> number of its name in the recording */
     struct places places;
     PyTypeObject *server_type;
+    PyTypeObject *echo_type;
     PyTypeObject *responder_type;
     PyTypeObject *input_type;
     PyTypeObject *file_wrapper_type;

@@ -92,7 +92,7 @@ static struct connection *connection_new(struct worker *worker, const struct add
     buffer_init(&connection->kept,
                 (size_t)worker->config.limits.request_head + WORKER_RECEIVE_SIZE);
     connection->peer = *peer;
-    connection->id = ++worker->connection_ids;
+    connection->id = ++worker->acceptor.connection_ids;
     connection->forks = worker->forks;
     return connection;
 }
@@ -102,7 +102,7 @@ static void connection_begin(struct connection *connection)
 {
     struct worker *worker = connection->worker;
     list_append(&worker->connections, &connection->node);
-    worker->connection_count++;
+    worker->acceptor.connections++;
     connection_enter_idle(connection);
 }
 
@@ -129,8 +129,8 @@ int connection_watch(struct connection *connection)
 {
     list_unlink(&connection->unwatched);
     /* Edge-triggered: what is ready already is told once, epoll(7). */
-    int result = loop_add(&connection->worker->loop, &connection->watch,
-                          LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_EDGE);
+    uint32_t events = LOOP_READABLE | LOOP_WRITABLE | LOOP_PEER_ENDED | LOOP_URGENT | LOOP_EDGE;
+    int result = loop_add(&connection->worker->loop, &connection->watch, events);
     if (result < 0)
         connection_close(connection);
     return result;
@@ -237,11 +237,11 @@ void connection_close(struct connection *connection)
         stream_close(connection->stream);
     list_unlink(&connection->node);
     list_append(&worker->closed, &connection->node);
-    worker->connection_count--;
+    worker->acceptor.connections--;
     connection->input = (struct slice){0};
     connection_drop_exchange(connection);
     connection_give_back_output(connection);
-    worker_connection_closed(worker);
+    acceptor_resume(&worker->acceptor);
 }
 
 void connection_free(struct connection *connection)

@@ -82,7 +82,7 @@ struct connection {
     uint8_t blank;    /* bytes of empty lines before the request that is awaited */
     bool readable;    /* the socket may have bytes: recv until it says no */
     bool has_asked;   /* a request of it was read */
-    bool peer_ending; /* the loop has said that the peer's end is on its way */
+    bool reads_on;    /* a short read may leave something: the end, or urgent data, is on its way */
     bool peer_ended;  /* recv has returned 0 */
     bool unread;      /* the client may still be sending what nobody will read */
     bool blocked;     /* the socket took less than was pending */

@@ -42,10 +42,9 @@ static ssize_t connection_receive(struct connection *connection)
         return -1;
     }
     connection->peer_ended = n == 0;
-    /* A read that got less than it asked for has emptied the socket, epoll(7); an end that is
-     * already there would not be reported again. */
-    connection->readable =
-        n > 0 && ((size_t)n == sizeof(worker->receive) || connection->peer_ending);
+    /* A read that got less than it asked for has emptied the socket, epoll(7), or stands before
+     * urgent data; an end that is already there would not be reported again. */
+    connection->readable = n > 0 && ((size_t)n == sizeof(worker->receive) || connection->reads_on);
     return n;
 }
 
@@ -298,8 +297,8 @@ void connection_on_ready(struct loop_watch *watch, uint32_t ready)
     struct connection *connection = list_entry(watch, struct connection, watch);
     if (connection->state == CONNECTION_CLOSED || connection->worker->forgotten)
         return;
-    if (ready & LOOP_PEER_ENDED)
-        connection->peer_ending = true;
+    if (ready & (LOOP_PEER_ENDED | LOOP_URGENT))
+        connection->reads_on = true;
     if (ready & (LOOP_READABLE | LOOP_PEER_ENDED | LOOP_BROKEN))
         connection->readable = true;
     if ((ready & EPOLLERR) && connection->state == CONNECTION_RUN) {

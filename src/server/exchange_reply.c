@@ -60,12 +60,26 @@ static char *exchange_write_framing(struct exchange *exchange, char *out,
     return out;
 }
 
+/* Does the embedder want the connection kept after this answer? A 204 or 304 has a length only if
+ * the application has given it one. */
+static bool exchange_may_persist(const struct exchange *exchange,
+                                 const struct response_fields *facts, int64_t length)
+{
+    enum persistence persistence = exchange->connection->worker->config.persistence;
+    if (persistence != PERSISTENCE_WITH_LENGTH)
+        return persistence == PERSISTENCE_ALWAYS;
+    return exchange->head.method == HTTP_METHOD_HEAD || facts->has_content_length ||
+           (length >= 0 && !http_status_has_no_content(exchange->status));
+}
+
 /* Will the connection be kept, and must that be said? RFC 9112 9.3. At most PERSISTENCE_SIZE bytes.
  */
-static char *exchange_write_persistence(const struct exchange *exchange, char *out)
+static char *exchange_write_persistence(const struct exchange *exchange, char *out,
+                                        const struct response_fields *facts, int64_t length)
 {
     struct connection *connection = exchange->connection;
-    if (!exchange->head.keep_alive || connection->worker->stopping || connection->peer_ended ||
+    if (!exchange_may_persist(exchange, facts, length) || !exchange->head.keep_alive ||
+        connection->worker->stopping || connection->peer_ended ||
         exchange->body_state != BODY_WHOLE)
         connection->last = true;
     if (connection->last)
@@ -98,7 +112,7 @@ static int exchange_write_head(struct exchange *exchange, struct output *output,
         out = write_field(out, &fields[i]);
     }
     out = exchange_write_framing(exchange, out, facts, length);
-    out = exchange_write_persistence(exchange, out);
+    out = exchange_write_persistence(exchange, out, facts, length);
     out = write_text(out, SLICE("\r\n"));
     return output_commit(output, (size_t)(out - head));
 }

@@ -55,12 +55,7 @@ static void worker_forget(struct worker *worker)
         kernel_close(connection->watch.fd);
         connection->socket.fd = connection->watch.fd = -1;
     }
-    for (struct list *node = worker->listeners.next; node != &worker->listeners;
-         node = node->next) {
-        struct worker_listener *listener = list_entry(node, struct worker_listener, node);
-        kernel_close(listener->watch.fd);
-        listener->watch.fd = -1;
-    }
+    acceptor_forget(&worker->acceptor);
     kernel_close(worker->loop.epoll_fd);
     kernel_close(worker->wakeup.watch.fd);
     worker->loop.epoll_fd = worker->wakeup.watch.fd = -1;

@@ -15,7 +15,6 @@
 #include "socket/kernel.h"
 #include "trace/recorder.h"
 
-#define ACCEPT_PAUSE_MS 500
 #define REPLY_BATCH_NS  300000 /* the longest that a reply waits for others, measured best */
 #define SERVER_NAME_MAX 200
 #define THREADS_REMEDY  "see ulimit -u, the cgroup's pids.max, and the memory for their stacks"
@@ -57,7 +56,6 @@ static int worker_set_server_line(struct worker *worker, struct error *err)
 static void worker_init_lists(struct worker *worker)
 {
     list_init(&worker->all);
-    list_init(&worker->listeners);
     list_init(&worker->connections);
     list_init(&worker->dirty);
     list_init(&worker->again);
@@ -78,8 +76,6 @@ static void worker_init_patience(struct worker *worker)
     timer_queue_init(&worker->patience[PATIENCE_BODY], limits->body_ms);
     timer_queue_init(&worker->patience[PATIENCE_SEND], limits->send_ms);
     timer_queue_init(&worker->patience[PATIENCE_LINGER], limits->linger_ms);
-    timer_queue_init(&worker->accept_pauses, ACCEPT_PAUSE_MS);
-    timer_init(&worker->accept_pause);
 }
 
 /* REPLY_BATCH_NS in ticks. */
@@ -186,6 +182,7 @@ int worker_new(struct worker **out, const struct worker_config *config, struct e
         return error_set(err, ENOMEM, "make", "a worker");
     worker->config = *config;
     worker_init_lists(worker);
+    worker_init_acceptor(worker);
     worker_init_patience(worker);
     worker_init_clock(worker);
     access_log_init(&worker->access_log, config->access_log_fd, config->on_answer, config->context);
@@ -251,7 +248,7 @@ void worker_free(struct worker *worker)
         return; /* they will find it as they left it, and the end of the process frees it */
     fork_unwatch(worker);
     lead_release(&worker->lead);
-    worker_close_listeners(worker);
+    acceptor_close(&worker->acceptor);
     worker_close_connections(worker);
     while ((node = list_pop(&worker->spare_exchanges)))
         exchange_free(list_entry(node, struct exchange, node));
@@ -304,14 +301,6 @@ void worker_flush(struct worker *worker)
         connection_flush(list_entry(worker->dirty.next, struct connection, dirty));
 }
 
-/* Take the nodes of `from` to `to`, so that what is appended meanwhile waits for the next turn. */
-static void list_take_all(struct list *from, struct list *to)
-{
-    struct list *node;
-    while ((node = list_pop(from)))
-        list_append(to, node);
-}
-
 /* Connections that had more to do, and, when the only thread is free, requests that waited for it.
  */
 static void worker_run_again(struct worker *worker, struct lead_thread *thread)
@@ -337,8 +326,7 @@ static void worker_expire(struct worker *worker)
     for (int i = 0; i < PATIENCE_COUNT; i++)
         while ((timer = timer_queue_expire(&worker->patience[i], now_ms)))
             connection_expire(list_entry(timer, struct connection, timer));
-    if (timer_queue_expire(&worker->accept_pauses, now_ms))
-        worker_resume_accepting(worker);
+    acceptor_expire(&worker->acceptor);
 }
 
 uint64_t worker_deadline(const struct worker *worker)
@@ -347,7 +335,7 @@ uint64_t worker_deadline(const struct worker *worker)
     if (!list_is_empty(&worker->again) || !list_is_empty(&worker->now) ||
         (may_run && !list_is_empty(&worker->ready)))
         return 0;
-    uint64_t deadline = timer_queue_deadline(&worker->accept_pauses);
+    uint64_t deadline = acceptor_deadline(&worker->acceptor);
     for (int i = 0; i < PATIENCE_COUNT; i++) {
         uint64_t next = timer_queue_deadline(&worker->patience[i]);
         deadline = next < deadline ? next : deadline;
@@ -453,11 +441,10 @@ static void worker_close_idle(struct worker *worker)
 static void worker_begin_stop(struct worker *worker)
 {
     uint64_t most = worker->config.limits.graceful_ms;
-    worker_accept_all(worker);
+    acceptor_accept_all(&worker->acceptor);
     worker->stopping = true;
     worker->stop_deadline_ms = most > 0 ? worker->loop.now_ms + most : TIMER_NEVER;
-    timer_stop(&worker->accept_pause);
-    worker_close_listeners(worker);
+    acceptor_close(&worker->acceptor);
 }
 
 bool worker_is_done(struct worker *worker)
@@ -468,7 +455,7 @@ bool worker_is_done(struct worker *worker)
         return false;
     worker_close_idle(worker);
     /* A client that has left does not end the call that works for it. */
-    return (worker->connection_count == 0 && worker->calls == 0) ||
+    return (worker->acceptor.connections == 0 && worker->calls == 0) ||
            worker->loop.now_ms >= worker->stop_deadline_ms;
 }
 
@@ -509,7 +496,7 @@ int worker_run(struct worker *worker, struct error *err)
     if (worker->config.handle_signals)
         signals_remove();
     worker->stopping = true;
-    worker_close_listeners(worker);
+    acceptor_close(&worker->acceptor);
     worker_close_connections(worker);
     access_log_flush(&worker->access_log);
     if (worker_is_threaded(worker) && !worker->forgotten)
@@ -524,5 +511,5 @@ int worker_run(struct worker *worker, struct error *err)
 
 size_t worker_connections(const struct worker *worker)
 {
-    return worker->connection_count;
+    return worker->acceptor.connections;
 }

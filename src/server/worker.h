@@ -15,12 +15,20 @@
 
 struct answer;
 
+/* Which answers leave their connection open, where client and server could go on with it. */
+enum persistence {
+    PERSISTENCE_ALWAYS,
+    PERSISTENCE_WITH_LENGTH, /* those with a Content-Length, and those to HEAD */
+    PERSISTENCE_NEVER
+};
+
 /* What a worker needs from its embedder. Callbacks may be NULL; `context` is passed to each. */
 struct worker_config {
     struct limits limits;
     struct handler handler;
-    int access_log_fd;   /* -1: none; not owned */
-    const char *server;  /* the Server field; NULL: "zolal" */
+    int access_log_fd;  /* -1: none; not owned */
+    const char *server; /* the Server field; NULL: "zolal" */
+    enum persistence persistence;
     bool handle_signals; /* SIGTERM and SIGINT stop this worker (event_loop/signals.h) */
     /* Threads that may run the handler; 1: worker_run alone does everything. Else it starts them:
      * `spawn` has one call worker_follow, and returns 0 or -errno; after that it is asked for no

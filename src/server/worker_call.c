@@ -227,7 +227,7 @@ static void worker_leave_to_others(struct worker *worker, struct connection *con
     list_append(&worker->ready, &connection->again);
     if (worker_is_threaded(worker) && !lead_call_in(&worker->lead) &&
         worker->config.limits.queue == 0)
-        worker_set_saturated(worker, true);
+        acceptor_hold(&worker->acceptor, true);
 }
 
 static enum connection_next worker_queue(struct worker *worker, struct connection *connection)
@@ -280,7 +280,7 @@ bool worker_work(struct worker *worker, struct lead_thread *thread)
 {
     struct list *node = list_pop(&worker->ready);
     if (list_is_empty(&worker->ready))
-        worker_set_saturated(worker, false);
+        acceptor_hold(&worker->acceptor, false);
     if (!node)
         return false;
     struct connection *connection = list_entry(node, struct connection, again);

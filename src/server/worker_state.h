@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "event_loop/acceptor.h"
 #include "event_loop/loop.h"
 #include "event_loop/timers.h"
 #include "event_loop/wakeup.h"
@@ -24,24 +25,13 @@
 
 struct call_sight; /* worker_call.c */
 
-struct worker_listener {
-    struct loop_watch watch;
-    struct worker *worker;
-    struct list node;
-    struct address addr;
-    uint16_t number;
-    bool watched;
-    bool adopted;     /* the file of a UNIX socket is not ours */
-    bool leave_queue; /* nor is who waits at the end */
-};
-
 struct worker {
     struct loop loop;
     struct wakeup wakeup;
+    struct acceptor acceptor;  /* held: all threads are in calls */
     struct loop_watch signals; /* worker_watch_signals */
     struct worker_config config;
     struct list all; /* server/fork.c */
-    struct list listeners;
     struct list connections;
     struct list dirty;     /* connections with output to flush */
     struct list again;     /* connections with more to do in the next turn */
@@ -53,16 +43,10 @@ struct worker {
     struct list spare_outputs;
     unsigned spare_exchange_count;
     unsigned spare_output_count;
-    unsigned listener_count;
-    size_t connection_count;
     size_t ready_count; /* connections in state READY */
-    uint32_t connection_ids;
     uint64_t request_ids;
 
     struct timer_queue patience[PATIENCE_COUNT];
-    struct timer_queue accept_pauses;
-    struct timer accept_pause; /* running: out of descriptors */
-    bool descriptors_said;     /* the message about it was given for this occasion */
 
     struct lead lead; /* of config.threads > 1 */
     int result;       /* what ended the lead: 0 or -errno */
@@ -72,7 +56,6 @@ struct worker {
     bool handler_busy;               /* whoever turns the loop is in a handler: requests wait */
     bool handler_waits;              /* and turns it there, in worker_wait */
     bool waiting;                    /* the loop is waited for, without the lock */
-    bool saturated;                  /* all threads are in calls: nothing is accepted */
     unsigned calls;                  /* of the handler that have not come back */
     unsigned visitors;               /* threads without the lead that look at connections */
     unsigned waiters;                /* threads in worker_wait without turning the loop */
@@ -148,20 +131,11 @@ void worker_serve(struct worker *worker, struct lead_thread *thread);
 /* One turn: wait, serve, flush. Returns 0; -ECANCELED when `check` said stop; -errno. */
 int worker_turn(struct worker *worker, struct lead_thread *thread);
 
-/* Take what waits in the listeners' queues. */
-void worker_accept_all(struct worker *worker);
-
-/* All threads are in calls: leave new connections to the kernel's queue and to others, or not. */
-void worker_set_saturated(struct worker *worker, bool saturated);
+/* Prepare the acceptor, whose connections become the worker's. */
+void worker_init_acceptor(struct worker *worker);
 
 /* Let the loop watch the connections that it does not know yet. */
 void worker_watch_new(struct worker *worker);
-
-/* Look for connections again, if that was given up for want of descriptors. */
-void worker_resume_accepting(struct worker *worker);
-
-/* Close the listeners. */
-void worker_close_listeners(struct worker *worker);
 
 /* Flush the replies that wait. */
 void worker_flush(struct worker *worker);
@@ -172,9 +146,6 @@ struct slice worker_date_line(struct worker *worker);
 
 /* CLOCK_REALTIME in seconds, as of this turn. */
 int64_t worker_second(struct worker *worker);
-
-/* A connection was closed: its descriptor can be had again. */
-void worker_connection_closed(struct worker *worker);
 
 /* A line for the operator. */
 void worker_message(const struct worker *worker, const char *text);

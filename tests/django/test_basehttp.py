@@ -362,3 +362,46 @@ def test_head_and_bodies_on_the_class_path():
         assert response.read() == b""
         assert not response.will_close
         client.close()
+
+
+def answers_alone(environ, start_response):
+    """The status that the path names, its length where the query wants it."""
+    status = environ["PATH_INFO"].strip("/")
+    headers = [("Content-Length", "0")] if environ["QUERY_STRING"] == "length" else []
+    start_response(f"{status} Fine", headers)
+    yield b"" if headers or status != "200" else b"some"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kept"),
+    [
+        ("GET", "/200?length", True),
+        ("GET", "/200", False),
+        ("HEAD", "/200", True),
+        ("HEAD", "/200?length", True),
+        ("GET", "/304", False),
+        ("GET", "/304?length", True),
+        ("HEAD", "/304", True),
+        ("GET", "/204", False),
+        ("GET", "/204?length", True),
+    ],
+)
+@pytest.mark.parametrize("module", [basehttp, theirs])
+@pytest.mark.parametrize("threaded", [True, False])
+def test_which_connections_are_closed(module, threaded, method, path, kept):
+    """Those that Django's own server closes."""
+    server_class = module.ThreadedWSGIServer if threaded else module.WSGIServer
+    kept = kept and threaded
+    request = f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    with (
+        serving(server_class, module.WSGIRequestHandler, app=answers_alone) as server,
+        socket.create_connection(server.server_address[:2], timeout=20) as client,
+    ):
+        assert module is theirs or native.can_serve(server)
+        response = http.client.HTTPResponse(client, method=method)
+        client.sendall(request)
+        response.begin()
+        assert response.getheader("Connection") == (None if kept else "close")
+        assert response.read() == (b"some" if (method, path) == ("GET", "/200") else b"")
+        client.sendall(request * kept)
+        assert bool(client.recv(1)) is kept

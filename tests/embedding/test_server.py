@@ -85,6 +85,7 @@ def test_a_port_in_use_is_an_os_error(server):
         ({"threads": 0}, ValueError),
         ({"limits": {"no_such": 1}}, ValueError),
         ({"header_map": "x"}, ValueError),
+        ({"persistence": "x"}, ValueError),
         ({"server_name": "a\r\nb"}, OSError),
     ],
 )

@@ -16,7 +16,8 @@ LAYERS = {
     "event_loop": {"base", "trace", "socket"},
     "http": {"base"},
     "server": {"base", "trace", "socket", "event_loop", "http"},
-    "python": {"base", "trace", "frames", "socket", "event_loop", "http", "server"},
+    "echo": {"base", "trace", "socket", "event_loop"},
+    "python": {"base", "trace", "frames", "socket", "event_loop", "http", "server", "echo"},
     "preload": {"base", "trace", "frames"},
 }
 

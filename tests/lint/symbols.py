@@ -14,7 +14,7 @@ import sys
 from typing import NamedTuple
 
 SOURCE = pathlib.Path(__file__).parents[2] / "src"
-CORE = {"base", "trace", "frames", "socket", "event_loop", "http", "server"}
+CORE = {"base", "trace", "frames", "socket", "event_loop", "http", "server", "echo"}
 CORE_AND_PYTHON = CORE | {"python"}
 
 

@@ -56,6 +56,34 @@ def test_one_round(tmp_path):
     assert started["zolal"]["wrong"] == "" and len(started["zolal"]["idle_kib"]) == 1
 
 
+def test_echo(tmp_path):
+    found = tmp_path / "found.json"
+    command = [sys.executable, str(ROOT / "bench" / "echo.py"), "--rounds", "1"]
+    command += ["--seconds", "0.1", "--connections", "4", "--json", str(found)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads(found.read_text())["4"]
+    assert list(rows) == ["limit", "zolal echo", "without the recorder"]
+    for ((cpu_us, rate),) in rows.values():
+        assert cpu_us > 0 and rate > 0
+
+
+def test_loop(tmp_path):
+    found = tmp_path / "found.json"
+    command = [sys.executable, str(ROOT / "bench" / "loop.py"), "sock", "micro"]
+    command += ["--rounds", "1", "--seconds", "0.1", "--idle", "50", "--json", str(found)]
+    command += ["--only", "native epoll,asyncio,zolal,none"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (python,) = json.loads(found.read_text())["pythons"]
+    tables = [*python["works"]["sock"].values(), *python["micro"].values()]
+    assert len(tables) == 4 + 7
+    for table in tables:
+        assert table["zolal"]["wrong"] == table["asyncio"]["wrong"] == ""
+        assert table["zolal"]["values"][0] > 0
+        assert table["none"]["wrong"]
+
+
 def test_applications_alone():
     command = [sys.executable, str(ROOT / "bench" / "application.py")]
     command += ["--rounds", "1", "--seconds", "0.05"]

@@ -25,11 +25,12 @@ def name_of(test):
 
 
 class Result(unittest.TestResult):
-    """What became of each test: name -> (outcome, why). `kinds`: of events that prove a call."""
+    """What became of each test: name -> (outcome, why). `kinds`: of events that prove a call;
+    `hangs_after`: so many seconds, which end the process."""
 
-    def __init__(self, reader, kinds):
+    def __init__(self, reader, kinds, hangs_after=HANGS_AFTER_S):
         super().__init__()
-        self.reader, self.kinds = reader, kinds
+        self.reader, self.kinds, self.hangs_after = reader, kinds, hangs_after
         self.outcomes, self.calls = {}, {}
 
     def drain(self):
@@ -41,7 +42,7 @@ class Result(unittest.TestResult):
 
     def startTest(self, test):
         super().startTest(test)
-        faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
+        faulthandler.dump_traceback_later(self.hangs_after, exit=True)
 
     def stopTest(self, test):
         super().stopTest(test)

@@ -1,5 +1,6 @@
 """What goes on on one connection: keep-alive, pipelining, fragments, ends. RFC 9112 9, 2.2."""
 
+import socket
 import threading
 import time
 
@@ -40,6 +41,16 @@ def test_it_stays_open_after_each_kind_of_answer(client):
         for method in ("GET", "HEAD", "POST"):
             response = client.get(target, method=method)
             assert response.status == 200 and not response.closes
+
+
+def test_urgent_data_hold_nothing_up(server, client):
+    """RFC 9293 3.8.5; recv(2) stops before them."""
+    client.get("/first")
+    with server.paused():
+        client.send(b"GET /second HTTP/1.1\r\nHost: ")
+        client.socket.send(b"!", socket.MSG_OOB)
+        client.send(b"x\r\n\r\n")
+    assert client.response().body == b"GET /second "
 
 
 @pytest.mark.parametrize("value", ["close", "Close", "x, close", "keep-alive, close"])

@@ -1,4 +1,5 @@
-"""python -m zolal.xray FILE: print a recording's journeys; with --follow, as they happen."""
+"""python -m zolal.xray FILE: print a recording's journeys, or its calls; with --follow, as they
+happen."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import sys
 import time
 
 from zolal._zolal import Reader
-from zolal.xray.render import Printer
-from zolal.xray.tree import Weaver
+from zolal.xray.live import Calls
+from zolal.xray.render import Journeys
 
 POLL_SECONDS = 0.03
 
@@ -26,11 +27,10 @@ def process_lives(pid: int) -> bool:
     return True
 
 
-def print_all(reader: Reader, printer: Printer) -> None:
-    weaver = Weaver()
+def print_all(reader: Reader, view: Journeys | Calls) -> None:
     while events := reader.read():
-        printer.show(weaver.feed(events))
-    printer.show(weaver.rest())
+        view.feed(events)
+    view.rest()
 
 
 def is_asked_to_end() -> bool:
@@ -38,21 +38,20 @@ def is_asked_to_end() -> bool:
     return bool(select.select([0], [], [], 0)[0])
 
 
-def follow(reader: Reader, printer: Printer, until_input: bool) -> None:
+def follow(reader: Reader, view: Journeys | Calls, until_input: bool) -> None:
     """Until the recording has ended, or its process was killed."""
-    weaver = Weaver()
     while True:
         over = reader.ended or not process_lives(reader.pid)
         over = over or (until_input and is_asked_to_end())
         events = reader.read()
-        printer.show(weaver.feed(events))
+        view.feed(events)
         if events:
             continue
-        printer.show(weaver.settle())
+        view.settle()
         if over:
             break
         time.sleep(POLL_SECONDS)
-    printer.show(weaver.rest())
+    view.rest()
 
 
 def main() -> None:
@@ -65,6 +64,11 @@ def main() -> None:
     parser.add_argument(
         "--follow", action="store_true", help="print requests as they end, until the server ends"
     )
+    parser.add_argument(
+        "--calls",
+        action="store_true",
+        help="print each kernel call by itself, under its connection: of a server without requests",
+    )
     parser.add_argument("--until-input", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     following = options.follow
@@ -76,12 +80,12 @@ def main() -> None:
     except (OSError, ValueError) as error:
         print(f"zolal.xray: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         sys.exit(3)
-    printer = Printer()
+    view = Calls() if options.calls else Journeys()
     try:
         if following:
-            follow(reader, printer, options.until_input)
+            follow(reader, view, options.until_input)
         else:
-            print_all(reader, printer)
+            print_all(reader, view)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left
 

@@ -8,10 +8,10 @@ import sys
 
 
 class Follower:
-    """Prints the journeys in the recording at `path` to standard error, until close() or the end of
-    the recording's process."""
+    """Prints the journeys in the recording at `path`, or `calls`: each kernel call as it happens,
+    to standard output, until close() or the end of the recording's process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, calls: bool = False) -> None:
         self.path = path
         # By its path: with -m a folder named zolal in the current one would come first.
         printer = os.path.join(os.path.dirname(__file__), "__main__.py")
@@ -20,6 +20,7 @@ class Follower:
         recording = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             command = [sys.executable, printer, "--follow", "--until-input"]
+            command += ["--calls"] if calls else []
             command.append(f"/dev/fd/{recording}")
             self._process = subprocess.Popen(command, pass_fds=(recording,), stdin=subprocess.PIPE)
         finally:

@@ -15,7 +15,7 @@ from zolal._zolal import Event
 from zolal.xray import advice, calls
 from zolal.xray.node import SQL, Node, PythonCall
 from zolal.xray.tasks import Story, helpers
-from zolal.xray.tree import Journey, queries, spent
+from zolal.xray.tree import Journey, Weaver, queries, spent
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 HELD_TOGETHER = 6  # a pattern that repeats so often is shown as its first, a count, its last
@@ -134,7 +134,7 @@ def _python(call: PythonCall) -> Text:
     return text
 
 
-def _kernel(event: Event, is_placed: bool) -> Text:
+def kernel(event: Event, is_placed: bool = False) -> Text:
     """`is_placed`: it stands below the program's lines that led to it."""
     text = Text(event.op, style="cyan")
     text.append(f"({plain(calls.arguments(event))}) = ")
@@ -144,6 +144,10 @@ def _kernel(event: Event, is_placed: bool) -> Text:
         shown = " < ".join(_names(helpers(event.place))) if is_placed else way(event.place)
         text.append("  " + plain(shown) if shown else "", style="green")
     return text
+
+
+def lost(count: int) -> Text:
+    return Text(f"{count} events were overwritten before they could be read", style="yellow")
 
 
 def _shape(node: Node) -> object:
@@ -185,7 +189,7 @@ def _add_node(tree: Tree, node: Node, is_placed: bool) -> None:
     if isinstance(node, PythonCall):
         _add(tree.add(_python(node)), node.children, is_placed)
     else:
-        tree.add(_kernel(node, is_placed))
+        tree.add(kernel(node, is_placed))
 
 
 def _title(journey: Journey) -> Text:
@@ -208,11 +212,7 @@ def tree(journey: Journey) -> Tree:
     root = Tree(_title(journey))
     _add(root, journey.children)
     if journey.lost:
-        root.add(
-            Text(
-                f"{journey.lost} events were overwritten before they could be read", style="yellow"
-            )
-        )
+        root.add(lost(journey.lost))
     if journey.begun and journey.request:
         time = spent(journey)
         found = queries(journey.children)
@@ -294,14 +294,32 @@ def story_tree(story: Story) -> Tree:
     return root
 
 
-class Printer:
-    """Prints journeys to standard output; never wraps where it is not a terminal."""
+def make_console() -> Console:
+    """Standard output; nothing is wrapped where it is not a terminal."""
+    width = None if sys.stdout.isatty() else UNBOUNDED
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+class Journeys:
+    """Prints each journey that is complete."""
 
     def __init__(self) -> None:
-        width = None if sys.stdout.isatty() else UNBOUNDED
-        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
+        self._console = make_console()
+        self._weaver = Weaver()
 
-    def show(self, journeys: Iterable[Journey | Story]) -> None:
+    def feed(self, events: Iterable[Event]) -> None:
+        self._show(self._weaver.feed(events))
+
+    def settle(self) -> None:
+        """Nothing more has come for a while."""
+        self._show(self._weaver.settle())
+
+    def rest(self) -> None:
+        """The recording has ended."""
+        self._show(self._weaver.rest())
+
+    def _show(self, journeys: Iterable[Journey | Story]) -> None:
         for journey in journeys:
-            self.console.print(story_tree(journey) if isinstance(journey, Story) else tree(journey))
-            self.console.print()
+            shown = story_tree(journey) if isinstance(journey, Story) else tree(journey)
+            self._console.print(shown)
+            self._console.print()

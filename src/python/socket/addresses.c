@@ -202,6 +202,13 @@ static PyObject *path_as_object(const struct address *addr)
     return PyUnicode_DecodeFSDefaultAndSize(path, (Py_ssize_t)strnlen(path, len));
 }
 
+PyObject *address_as_text(const struct address *addr)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    address_print(addr, text);
+    return PyUnicode_DecodeFSDefault(text);
+}
+
 PyObject *address_as_object(const struct address *addr)
 {
     char host[INET6_ADDRSTRLEN];

@@ -9,8 +9,8 @@
 #define ZOLAL_PYTHON_SOCKET_SOCKET_OBJECT_H
 
 #include "python/recording.h"
+#include "python/socket/addresses.h"
 #include "python/state.h"
-#include "socket/address.h"
 #include "socket/kernel.h"
 
 /* -1 in `timeout_ns`: no time-out, the kernel's calls block. 0: non-blocking. Else nanoseconds, and
@@ -78,10 +78,6 @@ PyObject *timeout_as_object(int64_t timeout_ns);
  * set: TypeError, OverflowError (a port beyond 65535), OSError, socket.gaierror. */
 int address_from_object(struct address *addr, const struct socket_object *socket, PyObject *object,
                         const char *caller);
-
-/* As Python has it: (host, port), (host, port, flowinfo, scope), a path, bytes of an abstract name;
- * None when there is no address. NULL with an exception set. */
-PyObject *address_as_object(const struct address *addr);
 
 /* The arguments of a METH_FASTCALL method as PyArg_ParseTupleAndKeywords takes them; what it says
  * of wrong ones is what CPython says. `*keywords` is NULL without `names`. Both are owned by the

@@ -306,6 +306,14 @@ static void on_request(void *context, struct exchange *exchange)
         exchange_send_head(exchange, 200, SLICE("Fine"), NULL, 0, &facts, 10);
         exchange_send(exchange, SLICE("part"), (struct lender){0});
         exchange_finish(exchange);
+    } else if (slice_equal(path, SLICE("/no-length"))) {
+        answer(exchange, 200, SLICE("hello"), -1);
+    } else if (slice_equal(path, SLICE("/unchanged"))) {
+        answer(exchange, 304, SLICE(""), 0);
+    } else if (slice_equal(path, SLICE("/unchanged-length"))) {
+        facts = (struct response_fields){.has_content_length = true, .content_length = 5};
+        exchange_send_head(exchange, 304, SLICE("Fine"), NULL, 0, &facts, -1);
+        exchange_finish(exchange);
     } else if (slice_equal(path, SLICE("/keep"))) {
         played->kept = exchange;
     } else if (path.len >= 5 && memcmp(path.data, "/file", 5) == 0) {
@@ -333,6 +341,7 @@ static void on_abort(void *context, struct exchange *exchange)
 
 static struct site site;
 static struct limits test_limits;
+static enum persistence test_persistence;
 
 /* One client's visit to a new worker. Returns what worker_run did, or an earlier failure. */
 static int visit(const char *request, size_t len)
@@ -340,6 +349,7 @@ static int visit(const char *request, size_t len)
     struct worker_config config = {.limits = test_limits,
                                    .handler = {on_request, on_writable, on_abort, &site},
                                    .access_log_fd = -1,
+                                   .persistence = test_persistence,
                                    .unlock = before_wait,
                                    .check = after_wait,
                                    .context = &site};
@@ -385,6 +395,7 @@ static int setup(void **state)
     (void)state;
     memset(&site.client, 0, sizeof(site.client));
     test_limits = limits_default;
+    test_persistence = PERSISTENCE_ALWAYS;
     test_limits.head_ms = test_limits.body_ms = test_limits.send_ms = 100;
     test_limits.keep_alive_ms = test_limits.linger_ms = 100;
     test_limits.graceful_ms = 50;
@@ -485,6 +496,36 @@ static void test_patience_ends(void **state)
     assert_int_equal(site.requests, 0);
     assert_int_equal(VISIT(""), 0);
     assert_int_equal(site.client.len, 0); /* closed without a word */
+}
+
+/* Which answers leave the connection open for the request behind theirs. */
+static void test_persistence_of_an_answer(void **state)
+{
+    static const struct {
+        const char *request;
+        bool with_length; /* kept with PERSISTENCE_WITH_LENGTH */
+    } rows[] = {
+        {"GET / HTTP/1.1", true},
+        {"GET / HTTP/1.0\r\nConnection: keep-alive", true},
+        {"GET /no-length HTTP/1.1", false},
+        {"HEAD /no-length HTTP/1.1", true},
+        {"GET /unchanged HTTP/1.1", false},
+        {"HEAD /unchanged HTTP/1.1", true},
+        {"GET /unchanged-length HTTP/1.1", true},
+    };
+    char request[200];
+    (void)state;
+    for (size_t i = 0; i < 3 * sizeof(rows) / sizeof(rows[0]); i++) {
+        test_persistence = (enum persistence)(i % 3);
+        bool kept = test_persistence == PERSISTENCE_ALWAYS ||
+                    (test_persistence == PERSISTENCE_WITH_LENGTH && rows[i / 3].with_length);
+        int len =
+            snprintf(request, sizeof(request), "%s\r\nHost: a\r\n\r\n" HELLO, rows[i / 3].request);
+        site.client.want = kept ? 2 : 0;
+        assert_int_equal(visit(request, (size_t)len), 0);
+        assert_int_equal(site.requests, kept ? 2 : 1);
+        assert_int_equal(strstr(site.client.got, "Connection: close\r\n") == NULL, kept);
+    }
 }
 
 static void test_a_refusal_is_the_last_act(void **state)
@@ -911,6 +952,7 @@ int main(void)
         cmocka_unit_test_setup(test_continue_is_sent_when_the_body_is_read, setup),
         cmocka_unit_test_setup(test_silence_while_the_body_is_awaited, setup),
         cmocka_unit_test_setup(test_patience_ends, setup),
+        cmocka_unit_test_setup(test_persistence_of_an_answer, setup),
         cmocka_unit_test_setup(test_a_refusal_is_the_last_act, setup),
         cmocka_unit_test_setup(test_the_end_leaves_with_the_last_bytes, setup),
         cmocka_unit_test_setup(test_a_body_beyond_its_limit, setup),
