@@ -310,4 +310,8 @@ class SocketOperation:
 class StreamMethods:
     """The part of asyncio's transport for streams that is in C, to derive from together with it."""
 
+    @classmethod
+    def _adopt(cls, transports: type, /) -> None:
+        """The class of transports that has the slot "_core"."""
+
     def write(self, data: Any, /) -> None: ...

@@ -66,9 +66,14 @@ class _Watched(selectors.BaseSelector):
 class _StreamTransport(_zolal.StreamMethods, _SelectorSocketTransport):  # type: ignore[misc]
     """asyncio's transport for streams, with what each message takes in C."""
 
+    __slots__ = ("_core",)
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
         super().set_protocol(protocol)
+
+
+_zolal.StreamMethods._adopt(_StreamTransport)
 
 
 class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):

@@ -58,19 +58,11 @@
     X(RUN_HANDLE, "_run_handle")                         \
     X(CALLBACK_FAILED, "_callback_failed")               \
     X(ENSURE_FD_NO_TRANSPORT, "_ensure_fd_no_transport") \
-    X(PRIVATE_LOOP, "_loop")                             \
-    X(SOCK_FD, "_sock_fd")                               \
     X(FATAL_ERROR, "_fatal_error")                       \
     X(READ_READY_ON_EOF, "_read_ready__on_eof")          \
     X(DATA_RECEIVED, "data_received")                    \
     X(GET_BUFFER, "get_buffer")                          \
-    X(BUFFER_UPDATED, "buffer_updated")                  \
-    X(CONN_LOST, "_conn_lost")                           \
-    X(IS_BUFFERED, "_is_buffered")                       \
-    X(PROTOCOL, "_protocol")                             \
-    X(EOF, "_eof")                                       \
-    X(EMPTY_WAITER, "_empty_waiter")                     \
-    X(BUFFER, "_buffer")
+    X(BUFFER_UPDATED, "buffer_updated")
 
 enum state_string {
 #define X(name, text) STRING_##name,

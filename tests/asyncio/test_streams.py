@@ -1,12 +1,15 @@
 """Transports, protocols and streams on zolal.EventLoop."""
 
 import asyncio
+import gc
 import socket
 import struct
+import weakref
 
 import pytest
 
 import zolal
+from zolal import _zolal
 
 
 class Echo(asyncio.Protocol):
@@ -117,3 +120,49 @@ def test_what_write_refuses():
         b.close()
 
     zolal.run(main())
+
+
+def test_nothing_is_left_of_a_transport():
+    gone = []
+
+    class Protocol(Echo):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            gone.extend((weakref.ref(self), weakref.ref(transport)))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for ends in (socket.socketpair() for _ in range(20)):
+            await loop.connect_accepted_socket(Protocol, ends[0])
+            ends[1].send(b"x")
+            await asyncio.sleep(0.001)
+            assert ends[1].recv(10) == b"x"
+            ends[1].close()
+            await asyncio.sleep(0.001)
+        gc.collect()
+        return [one() for one in gone]
+
+    assert zolal.run(main()) == [None] * 40
+
+
+def test_the_attributes_of_transports_are_those_of_asyncio():
+    async def main():
+        a, b = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=a)
+        transport = writer.transport
+        assert (transport._loop, transport._sock_fd) == (asyncio.get_running_loop(), a.fileno())
+        assert (transport._eof, transport._conn_lost, len(transport._buffer)) == (False, 0, 0)
+        assert transport._protocol is transport.get_protocol()
+        transport.set_protocol(asyncio.Protocol())
+        assert transport._protocol is transport.get_protocol()
+        writer.close()
+        b.close()
+
+    zolal.run(main())
+    other = _zolal.StreamMethods()
+    with pytest.raises(AttributeError):
+        other._loop  # noqa: B018
+    with pytest.raises(TypeError, match="no transport of zolal's"):
+        other._loop = None
+    with pytest.raises((AttributeError, TypeError)):
+        _zolal.StreamMethods._adopt(int)

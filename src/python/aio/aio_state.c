@@ -3,6 +3,7 @@
 #include "python/aio/handle.h"
 #include "python/aio/loop_object.h"
 #include "python/aio/operation.h"
+#include "python/aio/stream_core.h"
 #include "python/aio/stream_methods.h"
 #include "python/aio/waiter.h"
 #include "python/state.h"
@@ -36,7 +37,8 @@ int aio_import(struct aio_state *aio)
 int aio_add(PyObject *module)
 {
     if (handle_types_add(module) < 0 || waiter_type_add(module) < 0 ||
-        operation_type_add(module) < 0 || stream_methods_add(module) < 0)
+        operation_type_add(module) < 0 || stream_core_type_add(module) < 0 ||
+        stream_methods_add(module) < 0)
         return -1;
     return loop_type_add(module);
 }
@@ -47,11 +49,13 @@ int aio_traverse(struct aio_state *aio, visitproc visit, void *arg)
     AIO_TYPES(X)
     AIO_IMPORTS(X)
 #undef X
+    Py_VISIT(aio->transport_class);
     return 0;
 }
 
 void aio_clear(struct aio_state *aio)
 {
+    Py_CLEAR(aio->transport_class);
 #define X(name, ...) Py_CLEAR(aio->name);
     AIO_TYPES(X)
     AIO_IMPORTS(X)

@@ -7,7 +7,9 @@
 
 /* Our types, made with the module: enumerator. */
 #define AIO_TYPES(X) \
-    X(loop_type) X(handle_type) X(timer_type) X(waiter_type) X(operation_type) X(stream_methods)
+    X(loop_type)     \
+    X(handle_type)   \
+    X(timer_type) X(waiter_type) X(operation_type) X(stream_methods) X(stream_core_type)
 
 /* Taken from the standard library when the first loop is made: enumerator, module, attribute
  * (dotted: one of a class). NULL until then: `import zolal` does not import asyncio. */
@@ -41,6 +43,8 @@ struct aio_state {
 #define X(name, module, attribute) PyObject *name;
     AIO_IMPORTS(X)
 #undef X
+    PyObject *transport_class; /* that has a struct stream_core at `core_offset`; NULL: none yet */
+    Py_ssize_t core_offset;
 };
 
 /* Add the types to the module. Returns 0, or -1 with an exception set. */

@@ -3,35 +3,34 @@
 #include <errno.h>
 
 #include "python/aio/loop_object.h"
+#include "python/aio/stream_core.h"
 #include "python/exception.h"
 #include "python/socket/socket_object.h"
 
-/* self._loop, borrowed (the transport keeps it while it is open); NULL without an exception where
- * it is no loop of ours, as of a transport that is closed. */
-static struct loop_object *stream_loop(struct module_state *state, PyObject *self)
+/* The loop, borrowed (the transport keeps it while it is open); NULL where it is no loop of ours,
+ * as of a transport that is closed. */
+static struct loop_object *core_loop(const struct module_state *state,
+                                     const struct stream_core *core)
 {
-    PyObject *loop = PyObject_GetAttr(self, state->strings[STRING_PRIVATE_LOOP]);
-    Py_XDECREF(loop);
-    return loop && PyObject_TypeCheck(loop, state->aio.loop_type) ? (struct loop_object *)loop
-                                                                  : NULL;
+    bool is_ours = core && core->loop && PyObject_TypeCheck(core->loop, state->aio.loop_type);
+    return is_ours ? (struct loop_object *)core->loop : NULL;
 }
 
-/* Is the attribute true? -1: an exception is set. */
-static int stream_flag(struct module_state *state, PyObject *self, enum state_string name)
+/* Is it true? Also where it is not set. -1: an exception is set. */
+static int core_flag(PyObject *value)
 {
-    PyObject *value = PyObject_GetAttr(self, state->strings[name]);
-    int result = value ? PyObject_IsTrue(value) : -1;
-    Py_XDECREF(value);
-    return result;
+    if (value == Py_False || value == Py_None)
+        return 0;
+    return value ? PyObject_IsTrue(value) : 1;
 }
 
 /* -1 with an exception set. */
-static int stream_fd(struct module_state *state, PyObject *self)
+static int core_fd(const struct stream_core *core)
 {
-    PyObject *number = PyObject_GetAttr(self, state->strings[STRING_SOCK_FD]);
-    int fd = number ? (int)PyLong_AsLong(number) : -1;
-    Py_XDECREF(number);
-    return fd;
+    if (core->sock_fd)
+        return (int)PyLong_AsLong(core->sock_fd);
+    PyErr_SetString(PyExc_AttributeError, "_sock_fd");
+    return -1;
 }
 
 /* self._fatal_error(the exception that is set, message); None, or NULL with an exception set. */
@@ -121,22 +120,19 @@ static PyObject *stream_receive_into(struct loop_object *loop, PyObject *self, P
 static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
 {
     struct module_state *state = state_of_type(Py_TYPE(self));
-    struct loop_object *loop = state ? stream_loop(state, self) : NULL;
+    struct stream_core *core = state ? stream_core_of(state, self) : NULL;
+    struct loop_object *loop = core ? core_loop(state, core) : NULL;
     (void)unused;
-    if (!loop) {
-        if (PyErr_Occurred())
-            return NULL;
+    if (!loop || !core->protocol)
         Py_RETURN_NONE;
-    }
-    int is_lost = stream_flag(state, self, STRING_CONN_LOST);
+    int is_lost = core_flag(core->conn_lost);
     if (is_lost != 0)
         return is_lost < 0 ? NULL : Py_NewRef(Py_None);
-    int fd = stream_fd(state, self);
-    int is_buffered = fd < 0 ? -1 : stream_flag(state, self, STRING_IS_BUFFERED);
-    PyObject *protocol =
-        is_buffered < 0 ? NULL : PyObject_GetAttr(self, state->strings[STRING_PROTOCOL]);
-    if (!protocol)
+    int fd = core_fd(core);
+    int is_buffered = fd < 0 ? -1 : core_flag(core->is_buffered);
+    if (is_buffered < 0)
         return NULL;
+    PyObject *protocol = Py_NewRef(core->protocol); /* it may set another one */
     PyObject *done = is_buffered ? stream_receive_into(loop, self, protocol, fd)
                                  : stream_receive(loop, self, protocol, fd);
     Py_DECREF(protocol);
@@ -147,16 +143,11 @@ static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
 }
 
 /* Is there nothing that asyncio's own write() would have to see to? -1: an exception is set. */
-static int stream_is_free(struct module_state *state, PyObject *self)
+static int core_is_free(const struct stream_core *core)
 {
-    static const enum state_string hindrances[] = {
-        STRING_CONN_LOST,
-        STRING_EOF,
-        STRING_EMPTY_WAITER,
-        STRING_BUFFER,
-    };
+    PyObject *const hindrances[] = {core->conn_lost, core->eof, core->empty_waiter, core->buffer};
     for (size_t i = 0; i < sizeof(hindrances) / sizeof(hindrances[0]); i++) {
-        int flag = stream_flag(state, self, hindrances[i]);
+        int flag = core_flag(hindrances[i]);
         if (flag != 0)
             return flag < 0 ? -1 : 0;
     }
@@ -182,17 +173,17 @@ static PyObject *stream_write_rest(struct module_state *state, PyObject *self, P
 static PyObject *stream_write(PyObject *self, PyObject *data)
 {
     struct module_state *state = state_of_type(Py_TYPE(self));
-    struct loop_object *loop = state ? stream_loop(state, self) : NULL;
+    struct stream_core *core = state ? stream_core_of(state, self) : NULL;
     Py_buffer view;
-    int is_free = !loop ? (PyErr_Occurred() ? -1 : 0) : stream_is_free(state, self);
-    if (is_free < 0)
+    int is_free = core && core_loop(state, core) ? core_is_free(core) : 0;
+    if (!state || is_free < 0)
         return NULL;
     bool is_plain = PyBytes_Check(data) || PyByteArray_Check(data) ||
                     (PyMemoryView_Check(data) && PyMemoryView_GET_BUFFER(data)->ndim == 1 &&
                      PyMemoryView_GET_BUFFER(data)->itemsize == 1);
     if (!is_free || !is_plain)
         return stream_write_rest(state, self, data, 0);
-    int fd = stream_fd(state, self);
+    int fd = core_fd(core);
     if (fd < 0 || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     RECORDED(state);
@@ -207,7 +198,17 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
     return stream_fail(state, self, "Fatal write error on socket transport");
 }
 
+static PyObject *stream_adopt(PyObject *type, PyObject *class)
+{
+    struct module_state *state = state_of_type((PyTypeObject *)type);
+    if (!state || stream_core_adopt(state, class) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef stream_methods[] = {
+    {"_adopt", stream_adopt, METH_O | METH_CLASS,
+     "_adopt($type, class, /)\n--\n\nThe class of transports that has the slot _core."},
     {"_read_ready", stream_read_ready, METH_NOARGS, NULL},
     {"write", stream_write, METH_O,
      "write($self, data, /)\n--\n\nSend it, now or when there is room."},
@@ -217,6 +218,7 @@ static PyMethodDef stream_methods[] = {
 static PyType_Slot stream_slots[] = {
     {Py_tp_doc, "The part of the transport for streams that is in C."},
     {Py_tp_methods, stream_methods},
+    {Py_tp_getset, stream_core_attributes},
     {0, NULL},
 };
 
