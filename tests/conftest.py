@@ -1,6 +1,7 @@
 """Servers for the tests: each a process of its own, on an address of its own, ended by its id."""
 
 import os
+import resource
 import shutil
 import ssl
 import subprocess
@@ -37,6 +38,15 @@ def launch(launch_command):
         return launch_command([sys.executable, "-m", "zolal", *arguments], env)
 
     return launch
+
+
+@pytest.fixture
+def own_limit():
+    """As many descriptors as this process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

@@ -399,7 +399,7 @@ OF_THE_OUTPUT = (
         (
             (
                 "server/connection_read.c",
-                "n > 0 && ((size_t)n == sizeof(worker->receive) || connection->peer_ending);",
+                "n > 0 && ((size_t)n == sizeof(worker->receive) || connection->reads_on);",
                 "n > 0;",
             ),
         ),

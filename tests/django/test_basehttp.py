@@ -203,7 +203,7 @@ def test_patched_handler_of_the_answer(module):
 
 
 def test_overridden_methods_of_the_server():
-    verified, closed = [], []
+    verified, closed, over = [], [], threading.Event()
 
     class Server(basehttp.ThreadedWSGIServer):
         def verify_request(self, request, client_address):
@@ -213,10 +213,12 @@ def test_overridden_methods_of_the_server():
         def _close_connections(self):
             closed.append(threading.current_thread())
             super()._close_connections()
+            over.set()
 
     with serving(Server) as server:
         assert ask(server)[0] == 200
     assert verified == [True]
+    assert over.wait(20)  # its threads are daemons, which nobody waits for
     assert len(closed) == 1
 
 

@@ -46,15 +46,6 @@ def echo(launch):
             server.kill()
 
 
-@pytest.fixture
-def own_limit():
-    """As many descriptors as this process may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def connect(address):
     client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     client.settimeout(PATIENCE)
