@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from zolal import _zolal
 from zolal.address import url_of
+from zolal.interruptible import Event
 from zolal.recording import follow_recording, start_recording, wants_xray
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Server:
         self._serving: int | None = None  # the thread's ident
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._ended = threading.Event()
+        self._ended = Event()
         self._ended.set()
 
     def _open(self) -> _Core:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zolal import _zolal
+from zolal.interruptible import Event
 from zolal.recording import library_folders
 
 LONG_SECONDS = 0.05
@@ -113,7 +114,7 @@ class Watch:
         self._began = 0.0  # of the callback that runs; 0: none
         self._found: tuple[str, int] | None = None
         self._subject = 0  # the number of what runs; 0: nothing does
-        self._over = threading.Event()
+        self._over = Event()
         self._undo = contextlib.ExitStack()
 
     def begin(self) -> None:

@@ -192,8 +192,12 @@ def test_one_thread_runs_one_after_the_other(serve):
 
 
 def everybody(server, count):
+    """They are so many, and none of them is one that has only started another."""
     threads = threads_of(server.pid)
-    return threads if len(threads) == count else None
+    if len(threads) != count:
+        return None
+    time.sleep(0.1)
+    return threads if threads == threads_of(server.pid) else None
 
 
 def test_the_threads_of_a_server_stay_the_same(serve):
