@@ -60,8 +60,7 @@ static char *exchange_write_framing(struct exchange *exchange, char *out,
     return out;
 }
 
-/* Does the embedder want the connection kept after this answer? A 204 or 304 has a length only if
- * the application has given it one. */
+/* Does the embedder want the connection kept after this answer? A 204 or 304 ends with its head. */
 static bool exchange_may_persist(const struct exchange *exchange,
                                  const struct response_fields *facts, int64_t length)
 {
@@ -69,7 +68,7 @@ static bool exchange_may_persist(const struct exchange *exchange,
     if (persistence != PERSISTENCE_WITH_LENGTH)
         return persistence == PERSISTENCE_ALWAYS;
     return exchange->head.method == HTTP_METHOD_HEAD || facts->has_content_length ||
-           (length >= 0 && !http_status_has_no_content(exchange->status));
+           length >= 0 || http_status_has_no_content(exchange->status);
 }
 
 /* Will the connection be kept, and must that be said? RFC 9112 9.3. At most PERSISTENCE_SIZE bytes.

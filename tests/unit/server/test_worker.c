@@ -509,7 +509,7 @@ static void test_persistence_of_an_answer(void **state)
         {"GET / HTTP/1.0\r\nConnection: keep-alive", true},
         {"GET /no-length HTTP/1.1", false},
         {"HEAD /no-length HTTP/1.1", true},
-        {"GET /unchanged HTTP/1.1", false},
+        {"GET /unchanged HTTP/1.1", true},
         {"HEAD /unchanged HTTP/1.1", true},
         {"GET /unchanged-length HTTP/1.1", true},
     };
