@@ -67,8 +67,8 @@ static bool exchange_may_persist(const struct exchange *exchange,
     enum persistence persistence = exchange->connection->worker->config.persistence;
     if (persistence != PERSISTENCE_WITH_LENGTH)
         return persistence == PERSISTENCE_ALWAYS;
-    return exchange->head.method == HTTP_METHOD_HEAD || facts->has_content_length ||
-           length >= 0 || http_status_has_no_content(exchange->status);
+    return exchange->head.method == HTTP_METHOD_HEAD || facts->has_content_length || length >= 0 ||
+           http_status_has_no_content(exchange->status);
 }
 
 /* Will the connection be kept, and must that be said? RFC 9112 9.3. At most PERSISTENCE_SIZE bytes.
