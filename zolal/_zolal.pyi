@@ -36,7 +36,7 @@ class Server:
         `on_answer(host, port, request_line, status, bytes, refused)`: an answer is over; `refused`
         is why the server itself gave it. `server`: the Server field; None: zolal.
         `persistence`: which answers leave their connection open: "always"; "with_length", those
-        with a Content-Length and those to HEAD; "never"."""
+        with a Content-Length or without a body; "never"."""
 
     def listen(
         self,

@@ -86,7 +86,7 @@ class Server:
     environ: what else every environ has, in the place of what it would have.
     server_name: the Server field of answers.
     persistence: which answers leave their connection open: "always"; "with_length", those with a
-        Content-Length and those to HEAD; "never".
+        Content-Length or without a body; "never".
     around_thread: makes a context manager that each application thread runs in, for what is a
         thread's own: its connections to a database, say.
     on_answer: called as on_answer(host, port, request_line, status, bytes, refused) after each

@@ -18,7 +18,7 @@ struct answer;
 /* Which answers leave their connection open, where client and server could go on with it. */
 enum persistence {
     PERSISTENCE_ALWAYS,
-    PERSISTENCE_WITH_LENGTH, /* those with a Content-Length, and those to HEAD */
+    PERSISTENCE_WITH_LENGTH, /* those with a Content-Length or without a body */
     PERSISTENCE_NEVER
 };
 
