@@ -15,11 +15,6 @@ from running import APPS
 BODY = bytes(range(256)) * 4096  # more than a socket takes at once
 
 
-@pytest.fixture(autouse=True)
-def there():
-    factory()
-
-
 # ------------------------------------------------------------------------------------------ uvicorn
 
 

@@ -1,47 +1,22 @@
 """Django's own tests of what serves, on zolal (run_django.py), and that the run would notice a
 defect. One version of Python takes some of the versions of Django; the others are skipped."""
 
-import json
-import pathlib
+import functools
 import shutil
-import subprocess
-import sys
 
 import pytest
+import suite_runs
+from suite_runs import names
 
 pytest.importorskip("django")
 
-RUNNER = pathlib.Path(__file__).with_name("run_django.py")
-CANNOT_BE_HAD = 77
-
-
-def run(folder, *arguments, seconds=300):
-    found = folder / "found.json"
-    done = subprocess.run(
-        [sys.executable, RUNNER, "--json", found, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
-    if done.returncode == CANNOT_BE_HAD:
-        pytest.skip(done.stdout.strip())
-    assert found.exists(), done.stdout[-2000:] + done.stderr[-4000:]
-    return done, json.loads(found.read_text())
-
-
-def names(found, *outcomes):
-    return [name for name, (outcome, _) in found["outcomes"].items() if outcome in outcomes]
+run = functools.partial(suite_runs.run, "run_django.py")
 
 
 def check(done, found, at_least):
-    assert names(found, "failed") == [], done.stdout
-    assert done.returncode == 0
-    assert len(names(found, "passed")) >= at_least
-    for name in names(found, "passed"):
-        assert found["calls"][name], name
-    assert all(found["apart"].values())
-    assert all(found["outcomes"][name][1] for name in names(found, "expected"))
+    suite_runs.check_all_that_applies_passes(done, found, at_least)
+    suite_runs.check_each_left_calls(found)
+    suite_runs.check_exceptions(found, 0.05)
 
 
 @pytest.mark.timeout(400)
@@ -53,14 +28,11 @@ def test_all_that_applies_passes(tmp_path, version):
 @pytest.mark.soak
 @pytest.mark.parametrize("version", ["4.2", "5.2", "newest"])
 def test_with_a_browser(tmp_path, version):
-    """The admin, clicked through. Few of all tests are exceptions."""
+    """The admin, clicked through."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("no chromium and chromium-driver")
     pytest.importorskip("selenium")
-    done, found = run(tmp_path, "--browser", version, seconds=1500)
-    check(done, found, at_least=100)
-    expected = names(found, "expected")
-    assert len(expected) <= 0.05 * len(names(found, "passed", "expected"))
+    check(*run(tmp_path, "--browser", version, seconds=1500), at_least=100)
 
 
 @pytest.mark.timeout(400)
