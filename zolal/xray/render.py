@@ -228,8 +228,11 @@ def tree(journey: Journey) -> Tree:
     return root
 
 
-OUTCOMES = {0: ("done", "green"), 1: ("cancelled", "yellow"), 2: ("raised", "red")}
-NO_OUTCOME = ("goes on", "dim")
+OUTCOMES: dict[int | None, tuple[str, str]] = {
+    0: ("done", "green"),
+    1: ("cancelled", "yellow"),
+    2: ("raised", "red"),
+}
 
 
 def _times(count: int, what: str) -> str:
@@ -273,8 +276,7 @@ def story_tree(story: Story) -> Tree:
     text = Text("task " if is_task else "", style="bold")
     text.append(plain(story.name))
     if is_task:
-        word, style = OUTCOMES.get(story.outcome or 0, NO_OUTCOME)
-        word, style = NO_OUTCOME if story.outcome is None else (word, style)
+        word, style = OUTCOMES.get(story.outcome, ("goes on", "dim"))
         text.append(f"  {word}", style=style)
     root = Tree(text)
     _add(root, story.children, is_placed=True)
