@@ -238,6 +238,7 @@ PROGRAMS = {
 
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             assert type(server.socket) is zolal.socket.socket
+            server.daemon_threads = False  # they are waited for, or their objects are leaks
             threading.Thread(target=server.serve_forever, args=(0.01,)).start()
             client = http.client.HTTPConnection(*server.server_address, timeout=20)
             for _ in range(3):
