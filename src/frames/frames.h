@@ -2,8 +2,8 @@
  * Python.h, without the GIL, without allocation. Two memories can be read in the same way: this
  * process's, by plain loads, and another's, by a callback.
  *
- * Known are CPython 3.10 to 3.14 with a GIL, on 64-bit Linux (layout.h). A layout is checked against
- * the interpreter that is found; what is not known is said, and never guessed.
+ * Known are CPython 3.10 to 3.14 with a GIL, on 64-bit Linux (layout.h). A layout is checked
+ * against the interpreter that is found; what is not known is said, and never guessed.
  *
  *     struct frames frames;
  *     struct frames_key keys[20];
@@ -23,11 +23,12 @@
 
 #include "frames/layout.h"
 
-/* Copy `len` bytes at `address` of the memory that `frames` is about. Returns 0, or -errno when they
- * are not all there. */
+/* Copy `len` bytes at `address` of the memory that `frames` is about. Returns 0, or -errno when
+ * they are not all there. */
 typedef int frames_read(const struct frames *frames, uint64_t address, void *into, size_t len);
 
-/* An interpreter that was found. Its fields are for src/frames/ alone, but for `version` and `pid`. */
+/* An interpreter that was found. Its fields are for src/frames/ alone, but for `version` and `pid`.
+ */
 struct frames {
     char version[16]; /* "3.11.2", NUL-terminated; "" when there is no Python */
     pid_t pid;        /* whose memory; 0: this process's */
@@ -41,21 +42,21 @@ struct frames {
     frames_read *read;           /* NULL: plain loads */
 };
 
-/* Find the interpreter of this process, by dlsym(3) among the symbols that all of it sees. Returns 0;
- * -ENOENT: there is no Python (yet: it may be loaded later); -ENOSYS: there is one, `version`, whose
- * structs are not known. It need not be initialised: until it is, a walk gives FRAMES_NO_THREAD.
- * Asks once a symbol, half a microsecond in all, so it may be called again. Not from a signal
- * handler. */
+/* Find the interpreter of this process, by dlsym(3) among the symbols that all of it sees. Returns
+ * 0; -ENOENT: there is no Python (yet: it may be loaded later); -ENOSYS: there is one, `version`,
+ * whose structs are not known. It need not be initialised: until it is, a walk gives
+ * FRAMES_NO_THREAD. Asks once a symbol, half a microsecond in all, so it may be called again. Not
+ * from a signal handler. */
 int frames_find(struct frames *frames);
 
 /* Find the interpreter of another process, whose memory the caller may read (ptrace(2),
- * PTRACE_MODE_ATTACH_REALCREDS). Its symbols are looked up in the tables that it has in memory, so a
- * process in another container, or whose files are gone, is no different. Returns as frames_find
+ * PTRACE_MODE_ATTACH_REALCREDS). Its symbols are looked up in the tables that it has in memory, so
+ * a process in another container, or whose files are gone, is no different. Returns as frames_find
  * does, or -errno: -EPERM, -ESRCH. */
 int frames_find_remote(struct frames *frames, pid_t pid);
 
-/* A frame: where its code object is, and how many bytes into its code it stands (for an outer frame:
- * at its call). Two stacks are the same when their keys are, as long as the code lives. */
+/* A frame: where its code object is, and how many bytes into its code it stands (for an outer
+ * frame: at its call). Two stacks are the same when their keys are, as long as the code lives. */
 struct frames_key {
     uint64_t code;
     uint64_t instruction;
@@ -63,33 +64,35 @@ struct frames_key {
 
 /* What a walk ended with. The first two gave frames; with the others there is none. */
 enum frames_end {
-    FRAMES_ALL,            /* the keys are the whole stack */
-    FRAMES_MORE,           /* there were more frames than `max` */
-    FRAMES_NO_THREAD,      /* the thread has no Python state: not made by it, not yet, not any more */
-    FRAMES_IDLE,           /* it has, but no Python code is running in it */
-    FRAMES_ENDING,         /* the interpreter is ending, and not in this thread */
-    FRAMES_SUBINTERPRETER, /* there are subinterpreters: in which one the thread is cannot be told */
+    FRAMES_ALL,       /* the keys are the whole stack */
+    FRAMES_MORE,      /* there were more frames than `max` */
+    FRAMES_NO_THREAD, /* the thread has no Python state: not made by it, not yet, not any more */
+    FRAMES_IDLE,      /* it has, but no Python code is running in it */
+    FRAMES_ENDING,    /* the interpreter is ending, and not in this thread */
+    FRAMES_SUBINTERPRETER, /* there are subinterpreters: in which one the thread is cannot be told
+                            */
     FRAMES_UNREADABLE,     /* the memory could not be read, or made no sense */
 };
 
 /* The same in words: "no Python code is running"; static. */
 const char *frames_end_text(enum frames_end end);
 
-/* The calling thread's frames from the innermost on into `keys`, at most `max` of them; `*count`: how
- * many. Shown is what sys._getframe() shows: frames that have not begun, and what C calls Python
- * through, are left out; a coroutine's outer frame is what awaits it. Async-signal-safe, needs no GIL,
- * makes no system call. The thread's code objects stay where they are until it goes on. */
+/* The calling thread's frames from the innermost on into `keys`, at most `max` of them; `*count`:
+ * how many. Shown is what sys._getframe() shows: frames that have not begun, and what C calls
+ * Python through, are left out; a coroutine's outer frame is what awaits it. Async-signal-safe,
+ * needs no GIL, makes no system call. The thread's code objects stay where they are until it goes
+ * on. */
 enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys, size_t max,
                             size_t *count);
 
-/* The same of thread `tid` of the process that frames_find_remote found, which should stand still: of
- * one that runs, any frames may come out. `thread`: 0 at first, then what was last put there for this
- * tid; it spares the search, and is checked. */
+/* The same of thread `tid` of the process that frames_find_remote found, which should stand still:
+ * of one that runs, any frames may come out. `thread`: 0 at first, then what was last put there for
+ * this tid; it spares the search, and is checked. */
 enum frames_end frames_walk_remote(const struct frames *frames, pid_t tid, uint64_t *thread,
                                    struct frames_key *keys, size_t max, size_t *count);
 
-/* A place for text of the caller: `size` bytes at `data`, of which `len` are written: UTF-8, without a
- * NUL, cut between characters when it is too long. */
+/* A place for text of the caller: `size` bytes at `data`, of which `len` are written: UTF-8,
+ * without a NUL, cut between characters when it is too long. */
 struct frames_text {
     char *data;
     size_t size;
@@ -99,7 +102,8 @@ struct frames_text {
 
 /* What a code object is. The caller sets `name` and `file` (a size of 0 will do). */
 struct frames_code {
-    struct frames_text name; /* co_qualname; in 3.10 co_name. A lone surrogate is written as U+FFFD */
+    struct frames_text
+        name; /* co_qualname; in 3.10 co_name. A lone surrogate is written as U+FFFD */
     struct frames_text file; /* co_filename */
     uint32_t first_line;     /* co_firstlineno */
     uint32_t flags;          /* co_flags: FRAMES_GENERATOR... */
@@ -118,13 +122,14 @@ enum {
 int frames_code(const struct frames *frames, uint64_t code, struct frames_code *out);
 
 /* The line in co_filename of the instruction `instruction` bytes into the code; 0: it has none, or
- * cannot be had. Takes time in proportion to the code's length: worth keeping. Async-signal-safe. */
+ * cannot be had. Takes time in proportion to the code's length: worth keeping. Async-signal-safe.
+ */
 uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instruction);
 
-/* Addresses of code objects are used again. What is kept about `code` is still true while this gives
- * the same number: from 3.12 on code objects are numbered by Python; before, it is a hash of where
- * the object's parts are and of what they begin and end with. 0: there is no code object. A few
- * nanoseconds. Async-signal-safe. */
+/* Addresses of code objects are used again. What is kept about `code` is still true while this
+ * gives the same number: from 3.12 on code objects are numbered by Python; before, it is a hash of
+ * where the object's parts are and of what they begin and end with. 0: there is no code object. A
+ * few nanoseconds. Async-signal-safe. */
 uint64_t frames_code_key(const struct frames *frames, uint64_t code);
 
 #endif

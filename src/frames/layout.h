@@ -1,7 +1,7 @@
 /* Layouts: where the fields that a walk needs are in CPython's structs, in bytes. One file a minor
  * version has them (layout_3_11.c); tests/frames compares each with the headers of the Pythons at
- * hand. From 3.13 on an interpreter publishes most of them (_Py_DebugOffsets), which are held against
- * the file. All are of 64-bit builds with a GIL. */
+ * hand. From 3.13 on an interpreter publishes most of them (_Py_DebugOffsets), which are held
+ * against the file. All are of 64-bit builds with a GIL. */
 #ifndef ZOLAL_FRAMES_LAYOUT_H
 #define ZOLAL_FRAMES_LAYOUT_H
 

@@ -1,0 +1,57 @@
+/* Reading the interpreter's memory: ours by plain loads, another's by `frames->read`. */
+#ifndef ZOLAL_FRAMES_MEMORY_H
+#define ZOLAL_FRAMES_MEMORY_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "frames/frames.h"
+
+/* The `len` bytes at `address`, where they are if `is_own` (a constant: what is inlined is either
+ * loads or calls), else copied into `buffer`. NULL: they cannot be read. */
+static inline __attribute__((always_inline)) const unsigned char *memory_view(
+    const struct frames *frames, bool is_own, uint64_t address, void *buffer, size_t len)
+{
+    if (is_own)
+        return (const unsigned char *)(uintptr_t)address;
+    return frames->read(frames, address, buffer, len) == 0 ? buffer : NULL;
+}
+
+/* Copy `len` bytes at `address`. Returns 0 or -errno. */
+static inline int memory_copy(const struct frames *frames, uint64_t address, void *into, size_t len)
+{
+    if (address == 0)
+        return -EFAULT;
+    if (frames->read)
+        return frames->read(frames, address, into, len);
+    memcpy(into, (const void *)(uintptr_t)address, len);
+    return 0;
+}
+
+/* Fields of a struct that is in view: a pointer or size_t, an int. */
+static inline uint64_t memory_word(const unsigned char *view, size_t offset)
+{
+    uint64_t word;
+    memcpy(&word, view + offset, sizeof(word));
+    return word;
+}
+
+static inline uint32_t memory_int(const unsigned char *view, size_t offset)
+{
+    uint32_t number;
+    memcpy(&number, view + offset, sizeof(number));
+    return number;
+}
+
+/* PyObject.ob_type, PyVarObject.ob_size, PyBytesObject.ob_sval, PyTypeObject.tp_basicsize: the same
+ * in all versions that are known. */
+enum {
+    OBJECT_REFERENCES = 0,
+    OBJECT_TYPE = 8,
+    OBJECT_SIZE = 16,
+    BYTES_DATA = 32,
+    TYPE_NAME = 24,
+    TYPE_BASIC_SIZE = 32,
+};
+
+#endif
