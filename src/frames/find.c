@@ -36,9 +36,13 @@ static bool is_type(const struct frames *frames, uint64_t type, const char *name
 int find_layout(struct frames *frames, const struct find_symbols *symbols)
 {
     const struct frames_layout *layout = layout_of(symbols->version);
-    snprintf(frames->version, sizeof(frames->version), "%u.%u.%u",
-             (unsigned)(symbols->version >> 24) & 0xFF, (unsigned)(symbols->version >> 16) & 0xFF,
-             (unsigned)(symbols->version >> 8) & 0xFF);
+    if (symbols->version == 0)
+        strcpy(frames->version, "older");
+    else
+        snprintf(frames->version, sizeof(frames->version), "%u.%u.%u",
+                 (unsigned)(symbols->version >> 24) & 0xFF,
+                 (unsigned)(symbols->version >> 16) & 0xFF,
+                 (unsigned)(symbols->version >> 8) & 0xFF);
     if (!layout || symbols->runtime == 0 ||
         !is_type(frames, symbols->code_type, "code", layout->code.size) ||
         !is_type(frames, symbols->frame_type, "frame", layout->frame.size))
@@ -61,7 +65,9 @@ int frames_find(struct frames *frames)
 {
     *frames = (struct frames){.pid = 0};
     const unsigned long *version = dlsym(RTLD_DEFAULT, "Py_Version");
-    const char *(*text)(void) = (const char *(*)(void))dlsym(RTLD_DEFAULT, "Py_GetVersion");
+    const char *(*text)(void);
+    *(void **)&text = dlsym(RTLD_DEFAULT, "Py_GetVersion");
+    *(void **)&frames->thread_state = dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
     if (!text)
         return -ENOENT;
     struct find_symbols symbols = {
@@ -70,6 +76,5 @@ int frames_find(struct frames *frames)
         .code_type = (uintptr_t)dlsym(RTLD_DEFAULT, "PyCode_Type"),
         .frame_type = (uintptr_t)dlsym(RTLD_DEFAULT, "PyFrame_Type"),
     };
-    frames->thread_state = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
     return frames->thread_state ? find_layout(frames, &symbols) : -ENOSYS;
 }

@@ -6,7 +6,7 @@
 
 /* What symbols of an interpreter were found; an address of 0: that one was not. */
 struct find_symbols {
-    uint64_t version;    /* what Py_Version holds, 0x030B02F0: 3.11.2 */
+    uint64_t version;    /* what Py_Version holds, 0x030B02F0: 3.11.2; 0: before 3.10 */
     uint64_t runtime;    /* _PyRuntime */
     uint64_t code_type;  /* PyCode_Type */
     uint64_t frame_type; /* PyFrame_Type */

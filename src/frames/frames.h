@@ -30,7 +30,8 @@ typedef int frames_read(const struct frames *frames, uint64_t address, void *int
 /* An interpreter that was found. Its fields are for src/frames/ alone, but for `version` and `pid`.
  */
 struct frames {
-    char version[16]; /* "3.11.2", NUL-terminated; "" when there is no Python */
+    char version[16]; /* "3.11.2"; of another process's 3.10, "3.10.0", and of one before, "older";
+                         "": there is no Python. NUL-terminated */
     pid_t pid;        /* whose memory; 0: this process's */
 
     struct frames_layout layout;

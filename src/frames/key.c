@@ -73,11 +73,12 @@ INLINE uint64_t code_key(const struct frames *frames, bool is_own, uint64_t code
     uint64_t version = layout->code.version ? memory_int(view, layout->code.version) : 0;
     if (version != 0) /* 0: four thousand million code objects have been made */
         return version << 32 | first_line;
-    struct sum sum = {first_line, 1};
+    struct sum sum = {0, 1};
+    sum_add(&sum, first_line);
     sum_add_text(&sum, frames, is_own, memory_word(view, layout->code.name));
     sum_add_text(&sum, frames, is_own, memory_word(view, layout->code.file));
     sum_add_bytes(&sum, frames, is_own, memory_word(view, layout->code.linetable));
-    return sum.total | 1;
+    return sum.total ? sum.total : 1;
 }
 
 uint64_t frames_code_key(const struct frames *frames, uint64_t code)

@@ -4,7 +4,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "frames/elf.h"
+#include "frames/image.h"
 #include "frames/find.h"
 #include "frames/memory.h"
 #include "frames/walk.h"
@@ -31,17 +31,17 @@ static int remote_read(const struct frames *frames, uint64_t address, void *into
 /* What is looked for among them. */
 struct search {
     struct frames *frames;
-    struct elf_image python;
+    struct image python;
     bool is_found;
     int error; /* of the last read that failed, 0: none did */
 };
 
 /* Where glibc's struct pthread has the tid, as it says for libthread_db: the width in bits, how
  * many there are, the offset. */
-static void read_pthread_tid(struct frames *frames, const struct elf_image *image)
+static void read_pthread_tid(struct frames *frames, const struct image *image)
 {
     uint32_t field[3];
-    uint64_t address = elf_symbol(image, "_thread_db_pthread_tid");
+    uint64_t address = image_symbol(image, "_thread_db_pthread_tid");
     if (address && memory_copy(frames, address, field, sizeof(field)) == 0 && field[0] == 32 &&
         field[1] == 1 && field[2] < PTHREAD_MAX_SIZE)
         frames->pthread_tid = field[2];
@@ -49,15 +49,15 @@ static void read_pthread_tid(struct frames *frames, const struct elf_image *imag
 
 static void search_image(struct search *search, uint64_t base)
 {
-    struct elf_image image;
-    int result = elf_open(&image, search->frames, base);
+    struct image image;
+    int result = image_open(&image, search->frames, base);
     if (result < 0) {
         search->error = result == -EPERM || result == -ESRCH ? result : search->error;
         return;
     }
     if (search->frames->pthread_tid == 0)
         read_pthread_tid(search->frames, &image);
-    if (!search->is_found && elf_symbol(&image, "_PyRuntime")) {
+    if (!search->is_found && image_symbol(&image, "Py_GetVersion")) {
         search->python = image;
         search->is_found = true;
     }
@@ -103,12 +103,12 @@ static int search_maps(struct search *search)
 }
 
 /* What Py_Version holds; 3.10 has none, but a function that was new in it; 0: older. */
-static uint64_t image_version(const struct elf_image *image)
+static uint64_t version_of(const struct image *image)
 {
-    uint64_t version = 0, address = elf_symbol(image, "Py_Version");
+    uint64_t version = 0, address = image_symbol(image, "Py_Version");
     if (address)
         memory_copy(image->frames, address, &version, sizeof(version));
-    else if (elf_symbol(image, "PyModule_AddObjectRef"))
+    else if (image_symbol(image, "PyModule_AddObjectRef"))
         version = 0x030A0000;
     return version;
 }
@@ -121,10 +121,10 @@ int frames_find_remote(struct frames *frames, pid_t pid)
     if (result < 0 || !search.is_found)
         return result < 0 ? result : search.error ? search.error : -ENOENT;
     struct find_symbols symbols = {
-        .version = image_version(&search.python),
-        .runtime = elf_symbol(&search.python, "_PyRuntime"),
-        .code_type = elf_symbol(&search.python, "PyCode_Type"),
-        .frame_type = elf_symbol(&search.python, "PyFrame_Type"),
+        .version = version_of(&search.python),
+        .runtime = image_symbol(&search.python, "_PyRuntime"),
+        .code_type = image_symbol(&search.python, "PyCode_Type"),
+        .frame_type = image_symbol(&search.python, "PyFrame_Type"),
     };
     return find_layout(frames, &symbols);
 }

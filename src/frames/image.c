@@ -1,4 +1,4 @@
-#include "frames/elf.h"
+#include "frames/image.h"
 
 #include <elf.h>
 
@@ -9,12 +9,12 @@
 enum { HEADERS_MAX = 64, DYNAMIC_MAX = 256, CHAIN_MAX = 4096, NAME_MAX_LEN = 64 };
 
 /* Addresses in the dynamic section are those of the file, or, with glibc, already the process's. */
-static uint64_t in_process(const struct elf_image *image, uint64_t address)
+static uint64_t in_process(const struct image *image, uint64_t address)
 {
     return address < image->bias ? address + image->bias : address;
 }
 
-static int read_dynamic(struct elf_image *image, uint64_t address, uint64_t len)
+static int read_dynamic(struct image *image, uint64_t address, uint64_t len)
 {
     for (uint64_t i = 0; i < len / sizeof(Elf64_Dyn) && i < DYNAMIC_MAX; i++) {
         Elf64_Dyn entry;
@@ -33,11 +33,11 @@ static int read_dynamic(struct elf_image *image, uint64_t address, uint64_t len)
     return image->symbols && image->strings && image->hashes ? 0 : -ENOEXEC;
 }
 
-int elf_open(struct elf_image *image, const struct frames *frames, uint64_t base)
+int image_open(struct image *image, const struct frames *frames, uint64_t base)
 {
     Elf64_Ehdr header;
     Elf64_Phdr segment, dynamic = {.p_type = PT_NULL};
-    *image = (struct elf_image){.frames = frames};
+    *image = (struct image){.frames = frames};
     int result = memory_copy(frames, base, &header, sizeof(header));
     if (result < 0)
         return result;
@@ -68,7 +68,7 @@ static uint32_t gnu_hash(const char *name)
 }
 
 /* Is symbol number `index` defined here and called `name`? Then its address, else 0. */
-static uint64_t symbol_if(const struct elf_image *image, uint64_t index, const char *name)
+static uint64_t symbol_if(const struct image *image, uint64_t index, const char *name)
 {
     Elf64_Sym symbol;
     char found[NAME_MAX_LEN];
@@ -86,7 +86,7 @@ static uint64_t symbol_if(const struct elf_image *image, uint64_t index, const c
 /* The table: how many buckets, the number of the first symbol, how many words of eight bytes a
  * filter has, its shift; the filter; the buckets, each a symbol's number; then a word for each
  * symbol from the first on, its hash with the lowest bit set where a bucket's symbols end. */
-uint64_t elf_symbol(const struct elf_image *image, const char *name)
+uint64_t image_symbol(const struct image *image, const char *name)
 {
     uint32_t table[4], index, found = 0, hash = gnu_hash(name);
     if (memory_copy(image->frames, image->hashes, table, sizeof(table)) < 0 || table[0] == 0)

@@ -1,0 +1,117 @@
+/* A library that the tests load into a Python with ctypes: what frames/frames.h has, with plain
+ * arguments, for this process and one other. */
+#include "frames/frames.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { FRAMES_MAX = 512 };
+
+static struct frames own, remote;
+static uint64_t remote_thread;
+
+static const struct frames *frames_of(int is_remote)
+{
+    return is_remote ? &remote : &own;
+}
+
+EXPORT int probe_find(void)
+{
+    return frames_find(&own);
+}
+
+EXPORT int probe_find_remote(int pid)
+{
+    remote_thread = 0;
+    return frames_find_remote(&remote, pid);
+}
+
+EXPORT const char *probe_version(int is_remote)
+{
+    return frames_of(is_remote)->version;
+}
+
+EXPORT int probe_walk(struct frames_key *keys, size_t max, size_t *count)
+{
+    return (int)frames_walk(&own, keys, max, count);
+}
+
+EXPORT int probe_walk_remote(int tid, struct frames_key *keys, size_t max, size_t *count)
+{
+    return (int)frames_walk_remote(&remote, tid, &remote_thread, keys, max, count);
+}
+
+EXPORT int probe_code(int is_remote, uint64_t code, struct frames_code *out)
+{
+    return frames_code(frames_of(is_remote), code, out);
+}
+
+EXPORT unsigned probe_line(int is_remote, uint64_t code, uint64_t instruction)
+{
+    return frames_line(frames_of(is_remote), code, instruction);
+}
+
+EXPORT uint64_t probe_key(int is_remote, uint64_t code)
+{
+    return frames_code_key(frames_of(is_remote), code);
+}
+
+static void *walk_alone(void *end)
+{
+    struct frames_key key;
+    size_t count;
+    *(int *)end = (int)frames_walk(&own, &key, 1, &count);
+    return NULL;
+}
+
+/* How a walk ends in a thread that Python knows nothing of; -1: there was none. */
+EXPORT int probe_walk_in_thread(void)
+{
+    pthread_t thread;
+    int end = -1;
+    if (pthread_create(&thread, NULL, walk_alone, &end) == 0)
+        pthread_join(thread, NULL);
+    return end;
+}
+
+/* The library as a profiler in a signal handler, which comes between any two instructions. */
+static volatile uint64_t signals, frames_seen, frames_wrong;
+
+static void on_signal(int number)
+{
+    struct frames_key keys[FRAMES_MAX];
+    char name[64], file[64];
+    size_t count;
+    frames_walk(&own, keys, FRAMES_MAX, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct frames_code code = {.name = {name, sizeof(name), 0, false},
+                                   .file = {file, sizeof(file), 0, false}};
+        if (frames_code(&own, keys[i].code, &code) < 0 || code.name.len == 0)
+            frames_wrong++;
+        frames_line(&own, keys[i].code, keys[i].instruction);
+        frames_code_key(&own, keys[i].code);
+    }
+    frames_seen += count;
+    signals++;
+}
+
+EXPORT void probe_on_signal(int number)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(number, &action, NULL);
+}
+
+EXPORT void probe_signal_counts(uint64_t counts[3])
+{
+    counts[0] = signals;
+    counts[1] = frames_seen;
+    counts[2] = frames_wrong;
+}
+
+/* The layout that was found. */
+EXPORT const struct frames_layout *probe_layout(void)
+{
+    return &own.layout;
+}
