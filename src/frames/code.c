@@ -81,20 +81,12 @@ static void text_copy(const struct frames *frames, uint64_t object, struct frame
     }
 }
 
-/* A code object that is being freed has no references, and its parts are gone; the frame that it
- * ran in may still name it, in 3.11. */
-static bool is_live_code(const struct frames *frames, const unsigned char *bytes)
-{
-    return memory_word(bytes, OBJECT_TYPE) == frames->code_type &&
-           memory_int(bytes, OBJECT_REFERENCES) != 0;
-}
-
 int frames_code(const struct frames *frames, uint64_t code, struct frames_code *out)
 {
     const struct frames_layout *layout = &frames->layout;
     unsigned char bytes[FRAMES_STRUCT_MAX];
     out->name.len = out->file.len = 0;
-    if (memory_copy(frames, code, bytes, layout->code.size) < 0 || !is_live_code(frames, bytes))
+    if (!memory_copy_code(frames, code, bytes))
         return -EFAULT;
     out->flags = memory_int(bytes, layout->code.flags);
     out->first_line = memory_int(bytes, layout->code.first_line);

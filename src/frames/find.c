@@ -10,10 +10,8 @@
 static const struct frames_layout *layout_of(uint64_t version)
 {
     static const struct frames_layout *const known[] = {
-        &frames_layout_3_10,
-        &frames_layout_3_11,
-        &frames_layout_3_12,
-        &frames_layout_3_13,
+        &frames_layout_3_10, &frames_layout_3_11, &frames_layout_3_12,
+        &frames_layout_3_13, &frames_layout_3_14,
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
         if (known[i]->version == version >> 16)

@@ -28,11 +28,10 @@ struct frames_layout {
 
     struct {
         uint32_t next;
-        uint32_t interp;
         uint32_t frame; /* 3.10: frame; 3.11, 3.12: cframe; then current_frame */
         uint32_t thread_id;
         uint32_t native_thread_id; /* 0: there is none (3.10) */
-    } thread;                      /* PyThreadState */
+    } thread;                      /* PyThreadState; its `prev` comes first */
 
     /* 3.11, 3.12: of _PyCFrame, to which thread.frame points; 0 is a place there. */
     uint32_t cframe_current;

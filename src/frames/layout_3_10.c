@@ -4,7 +4,7 @@ const struct frames_layout frames_layout_3_10 = {
     .version = 0x030A,
     .runtime = {.finalizing = 16, .interpreters_head = 32, .interpreters_main = 40},
     .interpreter = {.threads_head = 8},
-    .thread = {.next = 8, .interp = 16, .frame = 24, .thread_id = 176},
+    .thread = {.next = 8, .frame = 24, .thread_id = 176},
     .frame = {.code = 32, .previous = 24, .instruction = 96, .size = 360},
     .code = {.flags = 36,
              .first_line = 40,

@@ -4,7 +4,7 @@ const struct frames_layout frames_layout_3_11 = {
     .version = 0x030B,
     .runtime = {.finalizing = 24, .interpreters_head = 40, .interpreters_main = 48},
     .interpreter = {.threads_head = 16},
-    .thread = {.next = 8, .interp = 16, .frame = 56, .thread_id = 152, .native_thread_id = 160},
+    .thread = {.next = 8, .frame = 56, .thread_id = 152, .native_thread_id = 160},
     .cframe_current = 8,
     .frame = {.code = 32, .previous = 48, .instruction = 56, .owner = 69, .size = 120},
     .code = {.flags = 48,

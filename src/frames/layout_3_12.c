@@ -4,7 +4,7 @@ const struct frames_layout frames_layout_3_12 = {
     .version = 0x030C,
     .runtime = {.finalizing = 24, .interpreters_head = 40, .interpreters_main = 48},
     .interpreter = {.threads_head = 72},
-    .thread = {.next = 8, .interp = 16, .frame = 56, .thread_id = 136, .native_thread_id = 144},
+    .thread = {.next = 8, .frame = 56, .thread_id = 136, .native_thread_id = 144},
     .frame = {.code = 0, .previous = 8, .instruction = 56, .owner = 70, .size = 120},
     .code = {.flags = 48,
              .first_line = 68,

@@ -4,7 +4,7 @@ const struct frames_layout frames_layout_3_13 = {
     .version = 0x030D,
     .runtime = {.finalizing = 608, .interpreters_head = 632, .interpreters_main = 640},
     .interpreter = {.threads_head = 7344},
-    .thread = {.next = 8, .interp = 16, .frame = 72, .thread_id = 152, .native_thread_id = 160},
+    .thread = {.next = 8, .frame = 72, .thread_id = 152, .native_thread_id = 160},
     .frame = {.code = 0, .previous = 8, .instruction = 56, .owner = 70, .size = 136},
     .code = {.flags = 48,
              .first_line = 68,

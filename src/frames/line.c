@@ -29,7 +29,7 @@ static int64_t read_signed(struct frames_stream *table)
     int byte, shift = 0;
     do {
         byte = stream_next(table);
-        if (byte >= 0 && shift < 60)
+        if (byte >= 0 && shift < 36)
             number |= (uint64_t)(byte & 0x3F) << shift;
         shift += 6;
     } while (byte >= 0 && byte & 0x40);
@@ -65,8 +65,7 @@ uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instru
     struct frames_stream table;
     unsigned char bytes[FRAMES_STRUCT_MAX];
     uint64_t size;
-    if (memory_copy(frames, code, bytes, layout->code.size) < 0 ||
-        memory_word(bytes, OBJECT_TYPE) != frames->code_type)
+    if (!memory_copy_code(frames, code, bytes))
         return 0;
     uint64_t linetable = memory_word(bytes, layout->code.linetable);
     int64_t line = (int32_t)memory_int(bytes, layout->code.first_line);

@@ -54,4 +54,16 @@ enum {
     TYPE_BASIC_SIZE = 32,
 };
 
+/* Copy the code object at `address`. false: there is none, or it is being freed: it has no
+ * references then, and its parts are gone, but in 3.11 the frame that it ran in may still name it.
+ */
+static inline bool memory_copy_code(const struct frames *frames, uint64_t address,
+                                    unsigned char bytes[FRAMES_STRUCT_MAX])
+{
+    return memory_copy(frames, address, bytes, OBJECT_SIZE) == 0 &&
+           memory_word(bytes, OBJECT_TYPE) == frames->code_type &&
+           memory_int(bytes, OBJECT_REFERENCES) != 0 &&
+           memory_copy(frames, address, bytes, frames->layout.code.size) == 0;
+}
+
 #endif

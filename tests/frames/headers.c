@@ -97,7 +97,6 @@ static int check_thread(const struct frames_layout *layout)
     CHECK(runtime.interpreters_head, offsetof(_PyRuntimeState, interpreters.head))
     CHECK(runtime.interpreters_main, offsetof(_PyRuntimeState, interpreters.main))
     CHECK(thread.next, offsetof(PyThreadState, next))
-    CHECK(thread.interp, offsetof(PyThreadState, interp))
     CHECK(thread.thread_id, offsetof(PyThreadState, thread_id))
 #if PY_VERSION_HEX >= 0x030D0000
     CHECK(thread.frame, offsetof(PyThreadState, current_frame))

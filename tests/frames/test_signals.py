@@ -13,8 +13,7 @@ def rest_of_nothing(rest):
     pass
 
 
-def work(turns):
-    chance = random.Random(turns)
+def work(turns, chance):
     for number in range(turns):
         space = {}
         exec(f"def f_{number}(): return sorted([3, 1], key=lambda _: _)\n", space)
@@ -22,23 +21,28 @@ def work(turns):
         test_walk.by_call([*(chance.choice(test_walk.KINDS) for _ in range(4)), rest_of_nothing])
 
 
-def test_signals_at_any_time():
-    """Every frame that is seen has a code object, but where 3.11 and older free one while its frame
-    is still the innermost."""
+def counts_of_signals():
+    """How many signals, how many frames they saw, how many of these had no code object."""
     counts = (ctypes.c_uint64 * 3)()
+    looking.library.probe_signal_counts(counts)
+    return list(counts)
+
+
+def test_signals_at_any_time():
+    """Every frame that is seen has a code object, but where 3.11 frees one while its frame is still
+    the innermost."""
+    chance = random.Random(4)
+    thread = threading.Thread(target=work, args=(500, random.Random(5)))
     looking.library.probe_on_signal(signal.SIGALRM)
     signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
     try:
-        threads = [threading.Thread(target=work, args=(1500 + n,)) for n in range(2)]
-        for thread in threads:
-            thread.start()
-        work(1500)
-        for thread in threads:
-            thread.join()
+        thread.start()
+        while counts_of_signals()[0] < 2000:
+            work(100, chance)
+        thread.join()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    looking.library.probe_signal_counts(counts)
-    count, frames, wrong = counts
-    assert count > 1000
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    count, frames, wrong = counts_of_signals()
     assert frames > count
     assert wrong <= count / 100
