@@ -66,6 +66,9 @@ int frames_find(struct frames *frames)
     const char *(*text)(void);
     *(void **)&text = dlsym(RTLD_DEFAULT, "Py_GetVersion");
     *(void **)&frames->thread_state = dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
+    *(void **)&frames->running_state = dlsym(RTLD_DEFAULT, "PyThreadState_GetUnchecked");
+    if (!frames->running_state) /* before 3.13 */
+        *(void **)&frames->running_state = dlsym(RTLD_DEFAULT, "_PyThreadState_UncheckedGet");
     if (!text)
         return -ENOENT;
     struct find_symbols symbols = {
@@ -74,5 +77,6 @@ int frames_find(struct frames *frames)
         .code_type = (uintptr_t)dlsym(RTLD_DEFAULT, "PyCode_Type"),
         .frame_type = (uintptr_t)dlsym(RTLD_DEFAULT, "PyFrame_Type"),
     };
-    return frames->thread_state ? find_layout(frames, &symbols) : -ENOSYS;
+    int result = find_layout(frames, &symbols);
+    return frames->thread_state && frames->running_state ? result : -ENOSYS;
 }

@@ -40,7 +40,9 @@ struct frames {
     uint64_t pthread_tid;        /* in another's glibc: where a pthread_t points to keeps its tid;
                                     0: not known */
     void *(*thread_state)(void); /* PyGILState_GetThisThreadState, in this process */
-    frames_read *read;           /* NULL: plain loads */
+    void *(*running_state)(
+        void);         /* PyThreadState_GetUnchecked: this thread's when it has the GIL */
+    frames_read *read; /* NULL: plain loads */
 };
 
 /* Find the interpreter of this process, by dlsym(3) among the symbols that all of it sees. Returns

@@ -7,6 +7,9 @@
 
 #include "frames/frames.h"
 
+/* A `frames_read`: of the process frames->pid, by process_vm_readv(2). Async-signal-safe. */
+int memory_read_process(const struct frames *frames, uint64_t address, void *into, size_t len);
+
 /* The `len` bytes at `address`, where they are if `is_own` (a constant: what is inlined is either
  * loads or calls), else copied into `buffer`. NULL: they cannot be read. */
 static inline __attribute__((always_inline)) const unsigned char *memory_view(

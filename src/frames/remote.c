@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "frames/image.h"
@@ -14,16 +13,6 @@ enum { THREADS_MAX = 1 << 16 };
 
 /* A struct pthread is smaller than this. */
 enum { PTHREAD_MAX_SIZE = 1 << 14 };
-
-static int remote_read(const struct frames *frames, uint64_t address, void *into, size_t len)
-{
-    struct iovec ours = {into, len};
-    struct iovec theirs = {(void *)(uintptr_t)address, len};
-    ssize_t got = process_vm_readv(frames->pid, &ours, 1, &theirs, 1, 0);
-    if (got < 0)
-        return -errno;
-    return (size_t)got == len ? 0 : -EFAULT;
-}
 
 /* ---------------------------------------------------------------------------- the process's images
  */
@@ -115,7 +104,7 @@ static uint64_t version_of(const struct image *image)
 
 int frames_find_remote(struct frames *frames, pid_t pid)
 {
-    *frames = (struct frames){.pid = pid, .read = remote_read};
+    *frames = (struct frames){.pid = pid, .read = memory_read_process};
     struct search search = {.frames = frames};
     int result = search_maps(&search);
     if (result < 0 || !search.is_found)

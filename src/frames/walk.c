@@ -1,6 +1,18 @@
 #include "frames/walk.h"
 
+#include <unistd.h>
+
 #include "frames/memory.h"
+
+/* More frames than this are no stack. */
+enum { STACK_MAX = 1 << 16 };
+
+/* Finds that a chain goes in a circle: one frame in it is marked, the first, second, fourth,
+ * eighth... */
+struct circle {
+    uint64_t marked;
+    uint32_t steps;
+};
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -92,69 +104,139 @@ INLINE enum frames_end may_walk(const struct frames *frames, bool is_own, uint64
                : FRAMES_SUBINTERPRETER;
 }
 
-/* Put the address of the thread's innermost frame, or 0, into `*frame`. */
-INLINE bool first_frame(const struct frames *frames, bool is_own, uint64_t thread, uint64_t *frame)
+/* Where a walk begins, and the frame that it must pass if what it sees is a stack; 0: its end. */
+struct start {
+    uint64_t frame;
+    uint64_t must_pass;
+};
+
+/* Is the chain known to be no stack, now that it has come to `frame`? */
+INLINE bool is_circle(struct circle *circle, uint64_t frame)
 {
-    unsigned char bytes[8];
-    const unsigned char *word =
-        memory_view(frames, is_own, thread + frames->layout.thread.frame, bytes, 8);
-    if (!word)
-        return false;
-    *frame = memory_word(word, 0);
-    if ((frames->layout.version != 0x030B && frames->layout.version != 0x030C) || *frame == 0)
+    if (frame == circle->marked || circle->steps == STACK_MAX)
         return true;
-    word = memory_view(frames, is_own, *frame + frames->layout.cframe_current, bytes, 8);
-    if (!word)
-        return false;
-    *frame = memory_word(word, 0);
-    return true;
+    if ((circle->steps & (circle->steps + 1)) == 0)
+        circle->marked = frame;
+    circle->steps++;
+    return false;
 }
 
-INLINE enum frames_end walk(const struct frames *frames, bool is_own, uint64_t thread,
-                            struct frames_key *keys, size_t max, size_t *count)
+/* Put `words` words at `address` into `into`. */
+INLINE bool read_words(const struct frames *frames, bool is_own, uint64_t address, size_t words,
+                       uint64_t *into)
+{
+    unsigned char bytes[16];
+    const unsigned char *view = memory_view(frames, is_own, address, bytes, words * 8);
+    for (size_t i = 0; view && i < words; i++)
+        into[i] = memory_word(view, 8 * i);
+    return view != NULL;
+}
+
+/* In 3.11 and 3.12 each call of the interpreter's loop has a _PyCFrame on the C stack, for its
+ * frames down to the one that was the last before it. A new one can be seen before it has its
+ * frame, by a signal handler: then what it points to is left over from another, and does not lead
+ * there. */
+INLINE bool find_start(const struct frames *frames, bool is_own, uint64_t thread,
+                       struct start *start)
+{
+    uint64_t cframe, previous;
+    uint32_t current = frames->layout.cframe_current;
+    *start = (struct start){0, 0};
+    if (!read_words(frames, is_own, thread + frames->layout.thread.frame, 1, &cframe))
+        return false;
+    if ((frames->layout.version != 0x030B && frames->layout.version != 0x030C) || cframe == 0) {
+        start->frame = cframe;
+        return true;
+    }
+    if (is_own)
+        return read_words(frames, is_own, cframe + current, 1, &start->frame);
+    return read_words(frames, is_own, cframe + current, 1, &start->frame) &&
+           read_words(frames, is_own, cframe + current + 8, 1, &previous) &&
+           (previous == 0 || read_words(frames, is_own, previous + current, 1, &start->must_pass));
+}
+
+INLINE enum frames_end walk_from(const struct frames *frames, bool is_own, struct start *start,
+                                 struct frames_key *keys, size_t max, size_t *count)
 {
     struct seen seen;
-    uint64_t frame;
+    struct circle circle = {0, 0};
     size_t shown = 0;
-    /* Between two frames of Python lies at most one that C called it through, and few have not
-     * begun: more of them are a circle. */
-    size_t hidden_max = max + 64;
-    enum frames_end end = may_walk(frames, is_own, thread);
-    if (end != FRAMES_ALL)
-        return end;
-    if (!first_frame(frames, is_own, thread, &frame))
-        return FRAMES_UNREADABLE;
+    uint64_t frame = start->frame;
     for (; frame != 0; frame = seen.previous) {
-        if (!see_frame(frames, is_own, frame, &seen))
+        start->must_pass = frame == start->must_pass ? 0 : start->must_pass;
+        if ((!is_own && is_circle(&circle, frame)) || !see_frame(frames, is_own, frame, &seen))
             return FRAMES_UNREADABLE;
-        if (!seen.is_shown) {
-            if (hidden_max-- == 0)
-                return FRAMES_UNREADABLE;
+        if (!seen.is_shown)
             continue;
-        }
-        if (shown == max) {
-            *count = shown;
-            return FRAMES_MORE;
-        }
+        if (shown == max)
+            break;
         keys[shown++] = seen.key;
     }
+    start->frame = frame;
     *count = shown;
-    return shown > 0 ? FRAMES_ALL : FRAMES_IDLE;
+    return frame != 0 ? FRAMES_MORE : shown > 0 ? FRAMES_ALL : FRAMES_IDLE;
 }
 
-enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys, size_t max,
-                            size_t *count)
+/* Loads, where nothing can be wrong. */
+static enum frames_end walk_own(const struct frames *frames, uint64_t thread,
+                                struct frames_key *keys, size_t max, size_t *count)
 {
-    *count = 0;
-    uint64_t thread = (uintptr_t)frames->thread_state();
-    return thread ? walk(frames, true, thread, keys, max, count) : FRAMES_NO_THREAD;
+    struct start start;
+    enum frames_end end = may_walk(frames, true, thread);
+    if (end != FRAMES_ALL)
+        return end;
+    find_start(frames, true, thread, &start);
+    return walk_from(frames, true, &start, keys, max, count);
+}
+
+/* Does the rest of a stack, after the frames that were asked for, pass there? */
+static bool passes(const struct frames *frames, struct start rest)
+{
+    struct circle circle = {0, 0};
+    while (rest.frame != 0 && rest.must_pass != 0) {
+        if (rest.frame == rest.must_pass)
+            return true;
+        if (is_circle(&circle, rest.frame) ||
+            !read_words(frames, false, rest.frame + frames->layout.frame.previous, 1, &rest.frame))
+            return false;
+    }
+    return rest.must_pass == 0;
 }
 
 enum frames_end walk_remote(const struct frames *frames, uint64_t thread, struct frames_key *keys,
                             size_t max, size_t *count)
 {
+    struct start start;
     *count = 0;
-    return walk(frames, false, thread, keys, max, count);
+    enum frames_end end = may_walk(frames, false, thread);
+    if (end != FRAMES_ALL)
+        return end;
+    if (!find_start(frames, false, thread, &start))
+        return FRAMES_UNREADABLE;
+    end = walk_from(frames, false, &start, keys, max, count);
+    if (passes(frames, start))
+        return end;
+    start = (struct start){start.must_pass, 0};
+    *count = 0;
+    return walk_from(frames, false, &start, keys, max, count);
+}
+
+/* A thread without the GIL has left Python's code for C's, and its frames stand still. One that has
+ * it may be anywhere, and a signal handler between any two instructions: then the kernel reads for
+ * us, and says what cannot be read. */
+enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys, size_t max,
+                            size_t *count)
+{
+    *count = 0;
+    void *thread = frames->thread_state();
+    if (!thread)
+        return FRAMES_NO_THREAD;
+    if (frames->running_state() != thread)
+        return walk_own(frames, (uintptr_t)thread, keys, max, count);
+    struct frames guarded = *frames;
+    guarded.pid = getpid();
+    guarded.read = memory_read_process;
+    return walk_remote(&guarded, (uintptr_t)thread, keys, max, count);
 }
 
 const char *frames_end_text(enum frames_end end)

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -77,24 +78,36 @@ EXPORT int probe_walk_in_thread(void)
 }
 
 /* The library as a profiler in a signal handler, which comes between any two instructions. */
-static volatile uint64_t signals, frames_seen, frames_wrong;
+static volatile uint64_t counts_of[5]; /* signals, frames, those without code, what is unreadable,
+                                        and stacks without their bottom */
+static _Thread_local uint64_t bottom;
+
+static void look_at(const struct frames_key *key)
+{
+    char name[64], file[64];
+    struct frames_code code = {.name = {name, sizeof(name), 0, false},
+                               .file = {file, sizeof(file), 0, false}};
+    counts_of[1]++;
+    if (frames_code(&own, key->code, &code) < 0 || code.name.len == 0)
+        counts_of[2]++;
+    frames_line(&own, key->code, key->instruction);
+    frames_code_key(&own, key->code);
+}
 
 static void on_signal(int number)
 {
     struct frames_key keys[FRAMES_MAX];
-    char name[64], file[64];
     size_t count;
-    frames_walk(&own, keys, FRAMES_MAX, &count);
-    for (size_t i = 0; i < count; i++) {
-        struct frames_code code = {.name = {name, sizeof(name), 0, false},
-                                   .file = {file, sizeof(file), 0, false}};
-        if (frames_code(&own, keys[i].code, &code) < 0 || code.name.len == 0)
-            frames_wrong++;
-        frames_line(&own, keys[i].code, keys[i].instruction);
-        frames_code_key(&own, keys[i].code);
-    }
-    frames_seen += count;
-    signals++;
+    enum frames_end end = frames_walk(&own, keys, FRAMES_MAX, &count);
+    for (size_t i = 0; i < count; i++)
+        look_at(&keys[i]);
+    if (bottom == 0 && count > 0)
+        bottom = keys[count - 1].code;
+    if (end == FRAMES_UNREADABLE)
+        counts_of[3]++;
+    if (end == FRAMES_ALL && keys[count - 1].code != bottom)
+        counts_of[4]++;
+    counts_of[0]++;
 }
 
 EXPORT void probe_on_signal(int number)
@@ -103,15 +116,22 @@ EXPORT void probe_on_signal(int number)
     sigaction(number, &action, NULL);
 }
 
-EXPORT void probe_signal_counts(uint64_t counts[3])
+EXPORT void probe_signal_counts(uint64_t counts[5])
 {
-    counts[0] = signals;
-    counts[1] = frames_seen;
-    counts[2] = frames_wrong;
+    for (size_t i = 0; i < 5; i++)
+        counts[i] = counts_of[i];
 }
 
-/* The layout that was found. */
-EXPORT const struct frames_layout *probe_layout(void)
+/* Walk so often with the GIL as the caller has it, or not; returns nanoseconds a walk. */
+EXPORT double probe_walks(unsigned turns, size_t max)
 {
-    return &own.layout;
+    struct frames_key keys[FRAMES_MAX];
+    struct timespec begin, end;
+    size_t count;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (unsigned i = 0; i < turns; i++)
+        frames_walk(&own, keys, max, &count);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) /
+           turns;
 }

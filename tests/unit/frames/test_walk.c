@@ -13,7 +13,7 @@ enum {
     CODE_TYPE = RUNTIME + 0x400,
     THREAD = CODE_TYPE + 0x100,
     CFRAME = THREAD + 0x100,
-    INTERPRETER = CFRAME + 0x20,
+    INTERPRETER = CFRAME + 0x40,
     FRAME_0 = INTERPRETER + 0x100, /* a frame each 0x100, then a code object each, then the texts */
     CODE_0 = FRAME_0 + 0x800,
     TEXTS = CODE_0 + 0x800,
@@ -162,8 +162,8 @@ static void test_what_cannot_be_a_stack(void **state)
     size_t count;
     make(&frames_layout_3_12);
     put_frame(2, frame_at(0), 0, 4); /* a circle */
-    assert_int_equal(walk_to(keys, 8, &count), FRAMES_MORE);
-    assert_int_equal(count, 8);
+    assert_int_equal(walk_to(keys, 8, &count), FRAMES_UNREADABLE);
+    assert_int_equal(count, 0);
     for (unsigned i = 0; i < 3; i++)
         put_frame(i, frame_at((i + 1) % 3), 3, 4);
     assert_int_equal(walk_to(keys, 8, &count), FRAMES_UNREADABLE);
@@ -175,6 +175,27 @@ static void test_what_cannot_be_a_stack(void **state)
     make(&frames_layout_3_12);
     memory_put_word(frame_at(1) + frames.layout.frame.code, UINT64_MAX);
     assert_int_equal(walk_to(keys, 8, &count), FRAMES_UNREADABLE);
+}
+
+/* A _PyCFrame that has not got its frame yet has anything: what counts is the one before it. */
+static void test_a_call_that_has_just_begun(void **state)
+{
+    static const uint64_t left_over[] = {0, 8, UINT64_MAX, RUNTIME, CFRAME, FRAME_0 + 8, FRAME_0};
+    struct frames_key keys[8];
+    size_t count;
+    for (size_t i = 0; i < sizeof(left_over) / sizeof(*left_over); i++) {
+        const struct frames_layout *layout = i % 2 ? &frames_layout_3_11 : &frames_layout_3_12;
+        make(layout);
+        put_frame(0, frame_at(0), 0, 4);
+        memory_put_word(CFRAME + layout->cframe_current, left_over[i]);
+        memory_put_word(CFRAME + layout->cframe_current + 8, CFRAME + 0x18);
+        memory_put_word(CFRAME + 0x18 + layout->cframe_current, frame_at(1));
+        assert_int_equal(walk_to(keys, 8, &count), FRAMES_ALL);
+        assert_int_equal(count, 2);
+        assert_int_equal(keys[0].code, code_at(1));
+        assert_int_equal(walk_to(keys, 1, &count), FRAMES_MORE);
+        assert_int_equal(keys[0].code, code_at(1));
+    }
 }
 
 static void test_a_code_object(void **state)
@@ -267,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_frames_that_are_not_shown),
         cmocka_unit_test(test_when_there_are_none_to_be_had),
         cmocka_unit_test(test_what_cannot_be_a_stack),
+        cmocka_unit_test(test_a_call_that_has_just_begun),
         cmocka_unit_test(test_a_code_object),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_a_memory_that_is_not_to_be_trusted),
