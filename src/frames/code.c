@@ -81,7 +81,7 @@ static void text_copy(const struct frames *frames, uint64_t object, struct frame
     }
 }
 
-int frames_code(const struct frames *frames, uint64_t code, struct frames_code *out)
+static int read_code(const struct frames *frames, uint64_t code, struct frames_code *out)
 {
     const struct frames_layout *layout = &frames->layout;
     unsigned char bytes[FRAMES_STRUCT_MAX];
@@ -93,4 +93,13 @@ int frames_code(const struct frames *frames, uint64_t code, struct frames_code *
     text_copy(frames, memory_word(bytes, layout->code.name), &out->name);
     text_copy(frames, memory_word(bytes, layout->code.file), &out->file);
     return 0;
+}
+
+int frames_code(const struct frames *frames, uint64_t code, struct frames_code *out)
+{
+    struct memory_guard guard;
+    int error = errno;
+    int result = read_code(memory_guarded(&guard, frames), code, out);
+    errno = error;
+    return result;
 }

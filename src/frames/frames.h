@@ -82,9 +82,13 @@ const char *frames_end_text(enum frames_end end);
 
 /* The calling thread's frames from the innermost on into `keys`, at most `max` of them; `*count`:
  * how many. Shown is what sys._getframe() shows: frames that have not begun, and what C calls
- * Python through, are left out; a coroutine's outer frame is what awaits it. Async-signal-safe,
- * needs no GIL, makes no system call. The thread's code objects stay where they are until it goes
- * on. */
+ * Python through, are left out; a coroutine's outer frame is what awaits it. The thread's code
+ * objects stay where they are until it goes on.
+ *
+ * Async-signal-safe, with or without the GIL; errno stays. Without it, as at nearly every system
+ * call that Python makes, 20 frames take some 35 nanoseconds. With it the thread may be in the
+ * middle of something (a signal handler): the kernel is then asked whether what looks like a
+ * pointer is one, by a setitimer(2) that fails, for each page of memory; about a microsecond. */
 enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys, size_t max,
                             size_t *count);
 
@@ -121,18 +125,18 @@ enum {
 };
 
 /* Fill `out` from the code object at `code`, which came from a walk that the thread has not gone on
- * from. Returns 0, or -EFAULT: there is no (live) code object. Async-signal-safe. */
+ * from. Returns 0, or -EFAULT: there is no (live) code object. Async-signal-safe, as are the next
+ * two: each reads as the walk does. */
 int frames_code(const struct frames *frames, uint64_t code, struct frames_code *out);
 
 /* The line in co_filename of the instruction `instruction` bytes into the code; 0: it has none, or
- * cannot be had. Takes time in proportion to the code's length: worth keeping. Async-signal-safe.
- */
+ * cannot be had. Takes time in proportion to the code's length: worth keeping. */
 uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instruction);
 
 /* Addresses of code objects are used again. What is kept about `code` is still true while this
  * gives the same number: from 3.12 on code objects are numbered by Python; before, it is a hash of
- * where the object's parts are and of what they begin and end with. 0: there is no code object. A
- * few nanoseconds. Async-signal-safe. */
+ * where the object's parts are and of what they begin and end with. 0: there is no code object. 2
+ * nanoseconds, before 3.12 some 6. */
 uint64_t frames_code_key(const struct frames *frames, uint64_t code);
 
 #endif

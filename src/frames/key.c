@@ -81,7 +81,18 @@ INLINE uint64_t code_key(const struct frames *frames, bool is_own, uint64_t code
     return sum.total ? sum.total : 1;
 }
 
+/* From 3.12 on all is in the code object, where the walk has been; in 3.10 a frame that can be seen
+ * is whole at any time. */
 uint64_t frames_code_key(const struct frames *frames, uint64_t code)
 {
-    return frames->read ? code_key(frames, false, code) : code_key(frames, true, code);
+    if (!frames->read && frames->layout.version != 0x030B)
+        return code_key(frames, true, code);
+    struct memory_guard guard;
+    const struct frames *guarded = memory_guarded(&guard, frames);
+    if (!guarded->read)
+        return code_key(guarded, true, code);
+    int error = errno;
+    uint64_t key = code_key(guarded, false, code);
+    errno = error;
+    return key;
 }

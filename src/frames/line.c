@@ -59,7 +59,7 @@ static int64_t line_by_entries(struct frames_stream *table, int64_t line, uint64
     return 0;
 }
 
-uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instruction)
+static uint32_t read_line(const struct frames *frames, uint64_t code, uint64_t instruction)
 {
     const struct frames_layout *layout = &frames->layout;
     struct frames_stream table;
@@ -76,4 +76,13 @@ uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instru
     line = layout->version == 0x030A ? line_by_pairs(&table, line, instruction)
                                      : line_by_entries(&table, line, instruction);
     return line > 0 && line <= INT32_MAX ? (uint32_t)line : 0;
+}
+
+uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instruction)
+{
+    struct memory_guard guard;
+    int error = errno;
+    uint32_t line = read_line(memory_guarded(&guard, frames), code, instruction);
+    errno = error;
+    return line;
 }

@@ -10,6 +10,19 @@
 /* A `frames_read`: of the process frames->pid, by process_vm_readv(2). Async-signal-safe. */
 int memory_read_process(const struct frames *frames, uint64_t address, void *into, size_t len);
 
+/* This process's memory where it may not be there: the kernel is asked, once for each page. */
+enum { MEMORY_GUARD_PAGES = 32 };
+struct memory_guard {
+    struct frames frames; /* what is to be read with, as long as the guard lives: comes first */
+    uint64_t pages[MEMORY_GUARD_PAGES]; /* those that can be read; each has one place */
+};
+
+/* What to read with: `frames`, or, where this thread has the GIL, `guard`, with no page known yet.
+ * A thread without it has left Python's code for C's, and its frames stand still. One that has it
+ * may be anywhere, and a signal handler between any two instructions: nothing is then sure to be a
+ * pointer. What reads with the guard changes errno. Async-signal-safe. */
+const struct frames *memory_guarded(struct memory_guard *guard, const struct frames *frames);
+
 /* The `len` bytes at `address`, where they are if `is_own` (a constant: what is inlined is either
  * loads or calls), else copied into `buffer`. NULL: they cannot be read. */
 static inline __attribute__((always_inline)) const unsigned char *memory_view(

@@ -1,7 +1,5 @@
 #include "frames/walk.h"
 
-#include <unistd.h>
-
 #include "frames/memory.h"
 
 /* More frames than this are no stack. */
@@ -221,22 +219,21 @@ enum frames_end walk_remote(const struct frames *frames, uint64_t thread, struct
     return walk_from(frames, false, &start, keys, max, count);
 }
 
-/* A thread without the GIL has left Python's code for C's, and its frames stand still. One that has
- * it may be anywhere, and a signal handler between any two instructions: then the kernel reads for
- * us, and says what cannot be read. */
 enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys, size_t max,
                             size_t *count)
 {
     *count = 0;
-    void *thread = frames->thread_state();
-    if (!thread)
+    uint64_t thread = (uintptr_t)frames->thread_state();
+    if (thread == 0)
         return FRAMES_NO_THREAD;
-    if (frames->running_state() != thread)
-        return walk_own(frames, (uintptr_t)thread, keys, max, count);
-    struct frames guarded = *frames;
-    guarded.pid = getpid();
-    guarded.read = memory_read_process;
-    return walk_remote(&guarded, (uintptr_t)thread, keys, max, count);
+    struct memory_guard guard;
+    const struct frames *guarded = memory_guarded(&guard, frames);
+    if (guarded == frames)
+        return walk_own(frames, thread, keys, max, count);
+    int error = errno;
+    enum frames_end end = walk_remote(guarded, thread, keys, max, count);
+    errno = error;
+    return end;
 }
 
 const char *frames_end_text(enum frames_end end)

@@ -122,16 +122,70 @@ EXPORT void probe_signal_counts(uint64_t counts[5])
         counts[i] = counts_of[i];
 }
 
-/* Walk so often with the GIL as the caller has it, or not; returns nanoseconds a walk. */
-EXPORT double probe_walks(unsigned turns, size_t max)
+/* What follows is timed by bench/frames.py: nanoseconds for each of so many turns. */
+static struct frames_key timed[FRAMES_MAX];
+
+static void turn_walk(size_t max, int tid)
 {
-    struct frames_key keys[FRAMES_MAX];
-    struct timespec begin, end;
     size_t count;
+    frames_walk(&own, timed, max, &count);
+}
+
+static void turn_remote(size_t max, int tid)
+{
+    size_t count;
+    frames_walk_remote(&remote, tid, &remote_thread, timed, max, &count);
+}
+
+static void turn_keys(size_t max, int tid)
+{
+    for (size_t i = 0; i < max; i++)
+        frames_code_key(&own, timed[i].code);
+}
+
+static void turn_names(size_t max, int tid)
+{
+    for (size_t i = 0; i < max; i++)
+        look_at(&timed[i]);
+}
+
+static double time_turns(unsigned turns, void (*turn)(size_t, int), size_t max, int tid)
+{
+    struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     for (unsigned i = 0; i < turns; i++)
-        frames_walk(&own, keys, max, &count);
+        turn(max, tid);
     clock_gettime(CLOCK_MONOTONIC, &end);
     return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) /
            turns;
+}
+
+EXPORT double probe_walks(unsigned turns, int max)
+{
+    return time_turns(turns, turn_walk, (size_t)max, 0);
+}
+
+EXPORT double probe_walks_remote(unsigned turns, int tid, int max)
+{
+    return time_turns(turns, turn_remote, (size_t)max, tid);
+}
+
+/* Of the frames of here. */
+EXPORT double probe_keys(unsigned turns, int max)
+{
+    turn_walk((size_t)max, 0);
+    return time_turns(turns, turn_keys, (size_t)max, 0);
+}
+
+EXPORT double probe_names(unsigned turns, int max)
+{
+    turn_walk((size_t)max, 0);
+    return time_turns(turns, turn_names, (size_t)max, 0);
+}
+
+/* Walk without the GIL, for a thread that the end of Python finds in C. */
+EXPORT void probe_spin(unsigned turns)
+{
+    for (unsigned i = 0; i < turns; i++)
+        turn_walk(20, 0);
 }

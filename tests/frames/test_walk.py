@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import pathlib
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -257,6 +259,29 @@ def test_a_subinterpreter_is_not_mistaken():
 
 def test_a_thread_that_is_not_pythons():
     assert looking.library.probe_walk_in_thread() == looking.NO_THREAD
+
+
+ENDING = """
+import os, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+import looking
+
+def spin():
+    looking.library.probe_spin(1 << 31)
+
+threading.Thread(target=spin, daemon=True).start()
+time.sleep(0.05)
+print("done", flush=True)
+"""
+
+
+def test_a_thread_that_outlives_python():
+    """It walks on while the interpreter is taken down."""
+    for _ in range(5):
+        here = str(pathlib.Path(__file__).parent)
+        command = [sys.executable, "-c", ENDING, here]
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60)
+        assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
 def test_a_name_of_each_width():
