@@ -81,18 +81,31 @@ INLINE uint64_t code_key(const struct frames *frames, bool is_own, uint64_t code
     return sum.total ? sum.total : 1;
 }
 
-/* From 3.12 on all is in the code object, where the walk has been; in 3.10 a frame that can be seen
- * is whole at any time. */
-uint64_t frames_code_key(const struct frames *frames, uint64_t code)
+static void guarded_keys(const struct frames *guarded, const struct frames_key *keys, size_t count,
+                         uint64_t *code_keys)
 {
-    if (!frames->read && frames->layout.version != 0x030B)
-        return code_key(frames, true, code);
+    int error = errno;
+    for (size_t i = 0; i < count; i++)
+        code_keys[i] = code_key(guarded, false, keys[i].code);
+    errno = error;
+}
+
+void frames_code_keys(const struct frames *frames, const struct frames_key *keys, size_t count,
+                      uint64_t *code_keys)
+{
     struct memory_guard guard;
     const struct frames *guarded = memory_guarded(&guard, frames);
-    if (!guarded->read)
-        return code_key(guarded, true, code);
-    int error = errno;
-    uint64_t key = code_key(guarded, false, code);
-    errno = error;
-    return key;
+    if (guarded->read) {
+        guarded_keys(guarded, keys, count, code_keys);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        code_keys[i] = code_key(frames, true, keys[i].code);
+}
+
+uint64_t frames_code_key(const struct frames *frames, uint64_t code)
+{
+    uint64_t code_key;
+    frames_code_keys(frames, &(struct frames_key){.code = code}, 1, &code_key);
+    return code_key;
 }

@@ -139,8 +139,8 @@ static void turn_remote(size_t max, int tid)
 
 static void turn_keys(size_t max, int tid)
 {
-    for (size_t i = 0; i < max; i++)
-        frames_code_key(&own, timed[i].code);
+    uint64_t code_keys[FRAMES_MAX];
+    frames_code_keys(&own, timed, max, code_keys);
 }
 
 static void turn_names(size_t max, int tid)
