@@ -296,6 +296,9 @@ class LoopCore:
     def _watched(self) -> list[tuple[int, asyncio.Handle | None, asyncio.Handle | None]]:
         """(descriptor, reader, writer) of what add_reader() and add_writer() have."""
 
+    def _forget_transport(self, transport: asyncio.Transport, /) -> int:
+        """Its descriptor, which the core does not know to be used from now on."""
+
     def _core_close(self) -> None:
         """Close the loop's descriptors and drop all callbacks."""
 
@@ -307,11 +310,5 @@ class SocketOperation:
 
     __name__: str
 
-class StreamMethods:
-    """The part of asyncio's transport for streams that is in C, to derive from together with it."""
-
-    @classmethod
-    def _adopt(cls, transports: type, /) -> None:
-        """The class of transports that has the slot "_core"."""
-
-    def write(self, data: Any, /) -> None: ...
+def make_stream_transport(base: type, /) -> Any:
+    """The loop's class of transports for streams, which derives from asyncio's."""

@@ -11,10 +11,11 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import base_events
+from asyncio import base_events, selector_events
 from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
+from asyncio.constants import ACCEPT_RETRY_DELAY
 from asyncio.format_helpers import _format_callback_source
-from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,17 +64,14 @@ class _Watched(selectors.BaseSelector):
         raise NotImplementedError("the loop waits by itself")
 
 
-class _StreamTransport(_zolal.StreamMethods, _SelectorSocketTransport):  # type: ignore[misc]
-    """asyncio's transport for streams, with what each message takes in C."""
-
-    __slots__ = ("_core",)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._is_buffered = isinstance(protocol, asyncio.BufferedProtocol)
-        super().set_protocol(protocol)
+_SelectorSocketTransport = vars(selector_events)["_SelectorSocketTransport"]
+_StreamTransport = _zolal.make_stream_transport(_SelectorSocketTransport)
+if sys.version_info >= (3, 12):
+    # asyncio sets it in each transport, which refers to itself by that until it is closed
+    _StreamTransport._write_ready = _SelectorSocketTransport._write_sendmsg
 
 
-_zolal.StreamMethods._adopt(_StreamTransport)
+_sendfile_native: Any = vars(selector_events.BaseSelectorEventLoop)["_sendfile_native"]
 
 
 class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
@@ -87,6 +85,12 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
         _signal_handlers: dict[int, asyncio.Handle]
         _current_handle: asyncio.Handle | None
 
+        _transports: weakref.WeakValueDictionary[int, asyncio.Transport]
+
+        def _accept_connection2(self, *args: Any) -> Coroutine[Any, Any, None]: ...
+        def _ensure_fd_no_transport(self, fd: object) -> None: ...
+        def _remove_reader(self, fd: int) -> bool: ...
+        def _start_serving(self, *args: Any) -> None: ...
         def _make_self_pipe(self) -> None: ...
         def _close_self_pipe(self) -> None: ...
 
@@ -108,10 +112,66 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
         waiter: asyncio.Future[None] | None = None,
         **options: Any,
     ) -> asyncio.Transport:
+        if sys.version_info >= (3, 12):
+            self._ensure_fd_no_transport(sock)
         plain = type(sock) in (socket.socket, zolal.socket.socket)
         kind: Any = _StreamTransport if plain else _SelectorSocketTransport
         transport: asyncio.Transport = kind(self, sock, protocol, waiter, **options)
         return transport
+
+    async def _sendfile_native(
+        self, transport: asyncio.Transport, file: Any, offset: int, count: int
+    ) -> int:
+        """Send a file by sendfile(2). Meanwhile the socket is not the transport's."""
+        self._transports[self._forget_transport(transport)] = transport
+        sent: int = await _sendfile_native(self, transport, file, offset, count)
+        return sent
+
+    def _accepted(
+        self, connection: socket.socket, peer: object, server: object, *rest: object
+    ) -> None:
+        """In debug mode: a connection came."""
+        logger = vars(base_events)["logger"]
+        logger.debug("%r got a new connection from %r: %r", server, peer, connection)
+
+    def _accepted_secure(
+        self,
+        connection: socket.socket,
+        peer: object,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        listener: socket.socket,
+        sslcontext: object,
+        server: object,
+        backlog: int,
+        *timeouts: float,
+    ) -> None:
+        """A connection came whose transport begins with TLS."""
+        accept = self._accept_connection2(
+            protocol_factory, connection, {"peername": peer}, sslcontext, server, *timeouts
+        )
+        self.create_task(accept)
+
+    def _accept_failed(self, failure: BaseException, protocol: object) -> None:
+        """In debug mode: a connection's protocol or transport could not be made."""
+        message = "Error on transport creation for incoming connection"
+        context = {"message": message, "exception": failure}
+        if protocol is not None:
+            context["protocol"] = protocol
+        self.call_exception_handler(context)
+
+    def _accept_later(
+        self, failure: OSError, protocol_factory: object, listener: socket.socket, *rest: Any
+    ) -> None:
+        """There are no descriptors, or is no memory, for a connection: try again in a while."""
+        self.call_exception_handler(
+            {
+                "message": "socket.accept() out of system resource",
+                "exception": failure,
+                "socket": TransportSocket(listener),
+            }
+        )
+        self._remove_reader(listener.fileno())
+        self.call_later(ACCEPT_RETRY_DELAY, self._start_serving, protocol_factory, listener, *rest)
 
     def run_forever(self) -> None:
         """Run until stop() is called."""

@@ -62,7 +62,23 @@
     X(READ_READY_ON_EOF, "_read_ready__on_eof")          \
     X(DATA_RECEIVED, "data_received")                    \
     X(GET_BUFFER, "get_buffer")                          \
-    X(BUFFER_UPDATED, "buffer_updated")
+    X(BUFFER_UPDATED, "buffer_updated")                  \
+    X(SOCKET, "socket")                                  \
+    X(SOCKNAME, "sockname")                              \
+    X(PEERNAME, "peername")                              \
+    X(CONNECTION_MADE, "connection_made")                \
+    X(CONNECTION_LOST, "connection_lost")                \
+    X(EOF_RECEIVED, "eof_received")                      \
+    X(READ_READY, "_read_ready")                         \
+    X(ADD_READER, "_add_reader")                         \
+    X(CALL_CONNECTION_LOST, "_call_connection_lost")     \
+    X(ATTACH, "_attach")                                 \
+    X(DETACH, "_detach")                                 \
+    X(SET_EXCEPTION, "set_exception")                    \
+    X(ACCEPT_FAILED, "_accept_failed")                   \
+    X(ACCEPT_LATER, "_accept_later")                     \
+    X(ACCEPTED, "_accepted")                             \
+    X(ACCEPTED_SECURE, "_accepted_secure")
 
 enum state_string {
 #define X(name, text) STRING_##name,

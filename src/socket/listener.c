@@ -76,7 +76,7 @@ static int listener_set_options(int fd, const struct address *addr,
         result = option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6_only);
     /* Accepted sockets inherit it, so it costs no call for each of them. tcp(7). */
     if (result == 0)
-        result = option_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        result = option_set_nodelay(fd);
     if (result == 0 && options->defer_accept_s > 0)
         result = option_set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, options->defer_accept_s);
     return result;

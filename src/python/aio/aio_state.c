@@ -3,7 +3,6 @@
 #include "python/aio/handle.h"
 #include "python/aio/loop_object.h"
 #include "python/aio/operation.h"
-#include "python/aio/stream_core.h"
 #include "python/aio/stream_methods.h"
 #include "python/aio/waiter.h"
 #include "python/state.h"
@@ -37,8 +36,7 @@ int aio_import(struct aio_state *aio)
 int aio_add(PyObject *module)
 {
     if (handle_types_add(module) < 0 || waiter_type_add(module) < 0 ||
-        operation_type_add(module) < 0 || stream_core_type_add(module) < 0 ||
-        stream_methods_add(module) < 0)
+        operation_type_add(module) < 0 || stream_transport_add(module) < 0)
         return -1;
     return loop_type_add(module);
 }

@@ -9,7 +9,16 @@
 #define AIO_TYPES(X) \
     X(loop_type)     \
     X(handle_type)   \
-    X(timer_type) X(waiter_type) X(operation_type) X(stream_methods) X(stream_core_type)
+    X(timer_type) X(waiter_type) X(operation_type)
+
+/* What a transport's write buffer is: asyncio's methods work on it. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define AIO_BUFFER_MODULE "collections"
+#define AIO_BUFFER_CLASS  "deque"
+#else
+#define AIO_BUFFER_MODULE "builtins"
+#define AIO_BUFFER_CLASS  "bytearray"
+#endif
 
 /* Taken from the standard library when the first loop is made: enumerator, module, attribute
  * (dotted: one of a class). NULL until then: `import zolal` does not import asyncio. */
@@ -30,6 +39,16 @@
     X(base_sock_sendall, "asyncio.selector_events", "BaseSelectorEventLoop.sock_sendall")     \
     X(base_sock_accept, "asyncio.selector_events", "BaseSelectorEventLoop.sock_accept")       \
     X(base_write, "asyncio.selector_events", "_SelectorSocketTransport.write")                \
+    X(base_on_eof, "asyncio.selector_events", "_SelectorSocketTransport._read_ready__on_eof") \
+    X(base_del, "asyncio.selector_events", "_SelectorTransport.__del__")                      \
+    X(base_accept_connection, "asyncio.selector_events",                                      \
+      "BaseSelectorEventLoop._accept_connection")                                             \
+    X(base_ensure_fd_no_transport, "asyncio.selector_events",                                 \
+      "BaseSelectorEventLoop._ensure_fd_no_transport")                                        \
+    X(buffered_protocol_class, "asyncio", "BufferedProtocol")                                 \
+    X(transport_socket_class, "asyncio.trsock", "TransportSocket")                            \
+    X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")         \
+    X(buffer_class, AIO_BUFFER_MODULE, AIO_BUFFER_CLASS)                                      \
     X(socket_class, "socket", "socket")                                                       \
     X(zolal_socket_class, "zolal.socket", "socket")                                           \
     X(socket_family, "_socket", "socket.family")                                              \
@@ -43,8 +62,8 @@ struct aio_state {
 #define X(name, module, attribute) PyObject *name;
     AIO_IMPORTS(X)
 #undef X
-    PyObject *transport_class; /* that has a struct stream_core at `core_offset`; NULL: none yet */
-    Py_ssize_t core_offset;
+    PyObject *transport_class; /* of make_stream_transport(); NULL: none yet */
+    Py_ssize_t core_offset;    /* of the struct stream_core in an object of it */
 };
 
 /* Add the types to the module. Returns 0, or -1 with an exception set. */

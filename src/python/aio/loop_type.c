@@ -5,9 +5,11 @@
 #include <structmember.h>
 
 #include "base/memory.h"
+#include "python/aio/accept.h"
 #include "python/aio/handle.h"
 #include "python/aio/operation.h"
 #include "python/aio/slots.h"
+#include "python/aio/stream_life.h"
 #include "socket/kernel.h"
 
 static PyObject *raise_errno(int result)
@@ -248,6 +250,9 @@ static PyMethodDef loop_methods[] = {
     {"_add_writer", METHOD(loop_add_writer), METH_FASTCALL, NULL},
     {"_remove_reader", METHOD(loop_remove_reader), METH_O, NULL},
     {"_remove_writer", METHOD(loop_remove_writer), METH_O, NULL},
+    {"_accept_connection", METHOD(loop_accept_connection), KEYWORDS, NULL},
+    {"_ensure_fd_no_transport", METHOD(loop_ensure_fd_no_transport), METH_O, NULL},
+    {"_forget_transport", METHOD(loop_forget_transport), METH_O, NULL},
     {"_watched", METHOD(loop_watched), METH_NOARGS,
      "_watched($self)\n--\n\n[(fd, reader, writer), ...], a handle or None each."},
     {"_core_close", METHOD(loop_core_close), METH_NOARGS,

@@ -19,16 +19,13 @@ static bool operation_reads(const struct operation *operation)
     return operation->kind != OPERATION_SENDALL;
 }
 
-/* A socket of the standard library or of zolal itself; what derives from them may have a recv() of
- * its own, and is left to asyncio. */
-static bool socket_is_plain(const struct aio_state *aio, PyObject *socket)
+bool socket_is_plain(const struct aio_state *aio, PyObject *socket)
 {
     PyObject *class = (PyObject *)Py_TYPE(socket);
     return class == aio->socket_class || class == aio->zolal_socket_class;
 }
 
-/* -1 with an exception set. */
-static int socket_fd(const struct module_state *state, PyObject *socket)
+int socket_fd(const struct module_state *state, PyObject *socket)
 {
     int fd;
     if (Py_IS_TYPE(socket, (PyTypeObject *)state->aio.zolal_socket_class)) {

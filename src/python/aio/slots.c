@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "python/aio/handle.h"
+#include "python/aio/stream_core.h"
 #include "python/aio/waiter.h"
 #include "socket/kernel.h"
 
@@ -86,6 +87,32 @@ struct slot *slot_of_socket(struct loop_object *loop, int fd, PyObject *socket)
     return slot && slot_is_of(slot, socket) ? slot : NULL;
 }
 
+int slot_keep_transport(struct loop_object *loop, int fd, PyObject *transport)
+{
+    struct slot *slot = fd >= 0 ? slot_get(loop, fd) : NULL;
+    if (slot)
+        slot->transport = transport;
+    return slot || fd < 0 ? 0 : -1;
+}
+
+void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *transport)
+{
+    struct slot *slot = slot_find(&loop->table, fd);
+    if (slot && slot->transport == transport)
+        slot->transport = NULL;
+}
+
+int slot_check_transport(struct loop_object *loop, int fd, PyObject *named)
+{
+    const struct slot *slot = slot_find(&loop->table, fd);
+    PyObject *transport = slot ? slot->transport : NULL;
+    if (!transport || stream_core_of(loop->state, transport)->is_closing)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", named,
+                 transport);
+    return -1;
+}
+
 /* Raises RuntimeError where a transport uses the descriptor. */
 static int check_no_transport(struct loop_object *loop, int fd)
 {
@@ -100,9 +127,8 @@ static int check_no_transport(struct loop_object *loop, int fd)
     return done ? 0 : -1;
 }
 
-/* An attribute of a socket by the member of its base class; -1 with an exception set. */
-static long socket_number(const struct module_state *state, PyObject *socket, PyObject *member,
-                          const char *name)
+long socket_number(const struct module_state *state, PyObject *socket, PyObject *member,
+                   const char *name)
 {
     PyObject *value = PyObject_TypeCheck(socket, state->socket_type)
                           ? PyObject_GetAttrString(socket, name)

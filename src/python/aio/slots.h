@@ -26,8 +26,9 @@ struct slot {
     bool is_tcp;
     bool is_ended;  /* EPOLLRDHUP, EPOLLHUP, EPOLLERR or EPOLLPRI came: no short read is the last */
     bool wants_out; /* an operation had to wait for room once */
-    PyObject *socket; /* weak reference to whose operations use it, or NULL */
-    PyObject *reader; /* handles of add_reader and add_writer, or NULL */
+    PyObject *socket;    /* weak reference to whose operations use it, or NULL */
+    PyObject *transport; /* of ours that has the descriptor, borrowed; or NULL */
+    PyObject *reader;    /* handles of add_reader and add_writer, or NULL */
     PyObject *writer;
     struct list reading; /* of struct waiter, each a strong reference */
     struct list writing;
@@ -39,6 +40,20 @@ struct slot *slot_of_socket(struct loop_object *loop, int fd, PyObject *socket);
 /* The same, made and bound if there is none. NULL with an exception set: RuntimeError where a
  * transport uses the descriptor. */
 struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket);
+
+/* A transport of ours begins to use the descriptor, and says when it does no more. Returns 0, or -1
+ * with MemoryError set. */
+int slot_keep_transport(struct loop_object *loop, int fd, PyObject *transport);
+void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *transport);
+
+/* RuntimeError where one of ours that is not closing uses it. Returns 0 or -1. `named`: what the
+ * program calls the descriptor. */
+int slot_check_transport(struct loop_object *loop, int fd, PyObject *named);
+
+/* An attribute of a socket, by the member of its base class (state->aio.socket_family, ...). -1
+ * with an exception set. */
+long socket_number(const struct module_state *state, PyObject *socket, PyObject *member,
+                   const char *name);
 
 /* Have epoll watch for what there is to wait for. Returns 0, or -1 with OSError set. */
 int slot_register(struct loop_object *loop, struct slot *slot);

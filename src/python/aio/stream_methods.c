@@ -1,40 +1,15 @@
 #include "python/aio/stream_methods.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <structmember.h>
 
 #include "python/aio/loop_object.h"
-#include "python/aio/stream_core.h"
+#include "python/aio/stream_life.h"
 #include "python/exception.h"
 #include "python/socket/socket_object.h"
 
-/* The loop, borrowed (the transport keeps it while it is open); NULL where it is no loop of ours,
- * as of a transport that is closed. */
-static struct loop_object *core_loop(const struct module_state *state,
-                                     const struct stream_core *core)
-{
-    bool is_ours = core && core->loop && PyObject_TypeCheck(core->loop, state->aio.loop_type);
-    return is_ours ? (struct loop_object *)core->loop : NULL;
-}
-
-/* Is it true? Also where it is not set. -1: an exception is set. */
-static int core_flag(PyObject *value)
-{
-    if (value == Py_False || value == Py_None)
-        return 0;
-    return value ? PyObject_IsTrue(value) : 1;
-}
-
-/* -1 with an exception set. */
-static int core_fd(const struct stream_core *core)
-{
-    if (core->sock_fd)
-        return (int)PyLong_AsLong(core->sock_fd);
-    PyErr_SetString(PyExc_AttributeError, "_sock_fd");
-    return -1;
-}
-
-/* self._fatal_error(the exception that is set, message); None, or NULL with an exception set. */
-static PyObject *stream_fail(struct module_state *state, PyObject *self, const char *message)
+PyObject *stream_fail(struct module_state *state, PyObject *self, const char *message)
 {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
         return NULL;
@@ -119,22 +94,17 @@ static PyObject *stream_receive_into(struct loop_object *loop, PyObject *self, P
 
 static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
 {
-    struct module_state *state = state_of_type(Py_TYPE(self));
-    struct stream_core *core = state ? stream_core_of(state, self) : NULL;
-    struct loop_object *loop = core ? core_loop(state, core) : NULL;
+    struct module_state *state;
+    struct stream_core *core = stream_self(self, &state);
     (void)unused;
-    if (!loop || !core->protocol)
-        Py_RETURN_NONE;
-    int is_lost = core_flag(core->conn_lost);
-    if (is_lost != 0)
-        return is_lost < 0 ? NULL : Py_NewRef(Py_None);
-    int fd = core_fd(core);
-    int is_buffered = fd < 0 ? -1 : core_flag(core->is_buffered);
-    if (is_buffered < 0)
+    if (!core)
         return NULL;
+    struct loop_object *loop = stream_loop(state, core);
+    if (!loop || !core->protocol || core->conn_lost)
+        Py_RETURN_NONE;
     PyObject *protocol = Py_NewRef(core->protocol); /* it may set another one */
-    PyObject *done = is_buffered ? stream_receive_into(loop, self, protocol, fd)
-                                 : stream_receive(loop, self, protocol, fd);
+    PyObject *done = core->is_buffered ? stream_receive_into(loop, self, protocol, core->fd)
+                                       : stream_receive(loop, self, protocol, core->fd);
     Py_DECREF(protocol);
     if (!done)
         return NULL;
@@ -145,13 +115,10 @@ static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
 /* Is there nothing that asyncio's own write() would have to see to? -1: an exception is set. */
 static int core_is_free(const struct stream_core *core)
 {
-    PyObject *const hindrances[] = {core->conn_lost, core->eof, core->empty_waiter, core->buffer};
-    for (size_t i = 0; i < sizeof(hindrances) / sizeof(hindrances[0]); i++) {
-        int flag = core_flag(hindrances[i]);
-        if (flag != 0)
-            return flag < 0 ? -1 : 0;
-    }
-    return 1;
+    if (core->conn_lost || core->has_ended || core->empty_waiter != Py_None)
+        return 0;
+    int holds = core->buffer ? PyObject_IsTrue(core->buffer) : 0;
+    return holds < 0 ? -1 : !holds;
 }
 
 /* asyncio's write(), for what is unusual, and for what the kernel has left. */
@@ -172,23 +139,23 @@ static PyObject *stream_write_rest(struct module_state *state, PyObject *self, P
 
 static PyObject *stream_write(PyObject *self, PyObject *data)
 {
-    struct module_state *state = state_of_type(Py_TYPE(self));
-    struct stream_core *core = state ? stream_core_of(state, self) : NULL;
+    struct module_state *state;
+    struct stream_core *core = stream_self(self, &state);
     Py_buffer view;
-    int is_free = core && core_loop(state, core) ? core_is_free(core) : 0;
-    if (!state || is_free < 0)
+    int is_free = core && stream_loop(state, core) ? core_is_free(core) : 0;
+    if (!core || is_free < 0)
         return NULL;
     bool is_plain = PyBytes_Check(data) || PyByteArray_Check(data) ||
                     (PyMemoryView_Check(data) && PyMemoryView_GET_BUFFER(data)->ndim == 1 &&
                      PyMemoryView_GET_BUFFER(data)->itemsize == 1);
     if (!is_free || !is_plain)
         return stream_write_rest(state, self, data, 0);
-    int fd = core_fd(core);
-    if (fd < 0 || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     RECORDED(state);
     Py_ssize_t len = view.len;
-    int64_t n = len > 0 ? kernel_send(fd, view.buf, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+    int64_t n =
+        len > 0 ? kernel_send(core->fd, view.buf, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
     PyBuffer_Release(&view);
     if (n == len)
         Py_RETURN_NONE;
@@ -198,40 +165,91 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
     return stream_fail(state, self, "Fatal write error on socket transport");
 }
 
-static PyObject *stream_adopt(PyObject *type, PyObject *class)
-{
-    struct module_state *state = state_of_type((PyTypeObject *)type);
-    if (!state || stream_core_adopt(state, class) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
+#define METHOD(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef stream_methods[] = {
-    {"_adopt", stream_adopt, METH_O | METH_CLASS,
-     "_adopt($type, class, /)\n--\n\nThe class of transports that has the slot _core."},
     {"_read_ready", stream_read_ready, METH_NOARGS, NULL},
+    {"_read_ready__on_eof", stream_read_ready_on_eof, METH_NOARGS, NULL},
+    {"_add_reader", METHOD(stream_add_reader), METH_FASTCALL, NULL},
+    {"_call_connection_lost", stream_call_connection_lost, METH_O, NULL},
     {"write", stream_write, METH_O,
      "write($self, data, /)\n--\n\nSend it, now or when there is room."},
+    {"close", stream_close, METH_NOARGS,
+     "close($self)\n--\n\nClose it, once what was written is sent."},
+    {"is_closing", stream_is_closing, METH_NOARGS, "is_closing($self)\n--\n\n"},
+    {"set_protocol", stream_set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\n"},
+    {"get_extra_info", METHOD(stream_get_extra_info), METH_FASTCALL | METH_KEYWORDS,
+     "get_extra_info($self, name, default=None)\n--\n\n"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot stream_slots[] = {
-    {Py_tp_doc, "The part of the transport for streams that is in C."},
+    {Py_tp_doc,
+     "asyncio's transport for streams, with what each connection and message takes in C."},
+    {Py_tp_init, stream_init},
+    {Py_tp_finalize, stream_finalize},
     {Py_tp_methods, stream_methods},
+    {Py_tp_members, NULL}, /* see below */
     {Py_tp_getset, stream_core_attributes},
     {0, NULL},
 };
 
-static PyType_Spec stream_spec = {
-    .name = "zolal._zolal.StreamMethods",
-    .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = stream_slots,
-};
+/* Where in an object of a class that derives from `base` the core is. */
+static Py_ssize_t core_offset(const PyTypeObject *base)
+{
+    Py_ssize_t align = (Py_ssize_t) _Alignof(struct stream_core);
+    return (base->tp_basicsize + align - 1) / align * align;
+}
 
-int stream_methods_add(PyObject *module)
+/* The members are where asyncio's class ends, which each Python has elsewhere. That class is one
+ * of Python code, whose dealloc, traverse and clear see to members of T_OBJECT_EX. */
+static PyObject *class_make(PyObject *module, PyTypeObject *base)
+{
+    PyMemberDef members[] = {
+#define X(name, text) {text, T_OBJECT_EX, offsetof(struct stream_core, name), 0, NULL},
+        STREAM_OBJECTS(X)
+#undef X
+#define X(name, type, kind, text) {text, kind, offsetof(struct stream_core, name), 0, NULL},
+            STREAM_NUMBERS(X)
+#undef X
+                {NULL, 0, 0, 0, NULL},
+    };
+    PyType_Slot slots[sizeof(stream_slots) / sizeof(stream_slots[0])];
+    PyType_Spec spec = {
+        .name = "zolal.event_loop._StreamTransport",
+        .basicsize = (int)(core_offset(base) + (Py_ssize_t)sizeof(struct stream_core)),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+        .slots = slots,
+    };
+    for (PyMemberDef *member = members; member->name; member++)
+        member->offset += core_offset(base);
+    memcpy(slots, stream_slots, sizeof(slots));
+    for (PyType_Slot *slot = slots; slot->slot; slot++)
+        if (slot->slot == Py_tp_members)
+            slot->pfunc = members;
+    return PyType_FromModuleAndSpec(module, &spec, (PyObject *)base);
+}
+
+static PyObject *make_stream_transport(PyObject *module, PyObject *base)
 {
     struct aio_state *aio = &state_of_module(module)->aio;
-    aio->stream_methods = (PyTypeObject *)PyType_FromModuleAndSpec(module, &stream_spec, NULL);
-    return aio->stream_methods ? PyModule_AddType(module, aio->stream_methods) : -1;
+    if (!PyType_Check(base))
+        return PyErr_Format(PyExc_TypeError, "%R is no class", base);
+    PyObject *class = class_make(module, (PyTypeObject *)base);
+    if (!class)
+        return NULL;
+    aio->core_offset = core_offset((PyTypeObject *)base);
+    Py_XSETREF(aio->transport_class, Py_NewRef(class));
+    return class;
+}
+
+static PyMethodDef functions[] = {
+    {"make_stream_transport", make_stream_transport, METH_O,
+     "make_stream_transport(base, /)\n--\n\nThe loop's class of transports for streams."},
+    {NULL, NULL, 0, NULL},
+};
+
+int stream_transport_add(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
 }

@@ -1,14 +1,16 @@
-/* _zolal.StreamMethods: the two methods of asyncio's transport for streams that each message takes,
- * _read_ready() and write(). It has no members of its own, so that a class can derive from it and
- * from asyncio's, whose __slots__ leave room for no other layout; its state is in a slot of the
- * derived class (stream_core.h). */
+/* The class of transports for streams, and the two of its methods that each message takes,
+ * _read_ready() and write(). */
 #ifndef ZOLAL_PYTHON_AIO_STREAM_METHODS_H
 #define ZOLAL_PYTHON_AIO_STREAM_METHODS_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/state.h"
 
-/* Add the type to the module. Returns 0, or -1 with an exception set. */
-int stream_methods_add(PyObject *module);
+/* self._fatal_error(the exception that is set, message). None; NULL with an exception set: what a
+ * program is ended by is not reported, and stays. */
+PyObject *stream_fail(struct module_state *state, PyObject *self, const char *message);
+
+/* Add make_stream_transport() to the module, which makes the class from asyncio's. Returns 0, or -1
+ * with an exception set. */
+int stream_transport_add(PyObject *module);
 
 #endif
