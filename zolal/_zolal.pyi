@@ -292,6 +292,7 @@ class LoopCore:
     _debug: bool
     _closed: bool
     _is_watched: bool
+    _has_forked: bool
 
     def _watched(self) -> list[tuple[int, asyncio.Handle | None, asyncio.Handle | None]]:
         """(descriptor, reader, writer) of what add_reader() and add_writer() have."""

@@ -263,6 +263,7 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
         if self.is_closed():
             return
         self._core_reopen()
+        self._has_forked = True
         old = self._csock.fileno()
         self._close_self_pipe()
         self._make_self_pipe()
@@ -280,7 +281,12 @@ def _after_fork() -> None:
         loop._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _note_fork() -> None:
+    for loop in list(_loops):
+        loop._has_forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork, after_in_parent=_note_fork)
 
 
 def new_event_loop(*, xray: bool | None = None) -> EventLoop:

@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+import struct
 import sys
 import types
 import weakref
@@ -527,23 +528,109 @@ def test_a_program_s_extra_info_is_filled():
     zolal.run(main())
 
 
-def test_the_kernel_calls_of_a_servers_connection_are_recorded():
-    async def main():
-        async with accepted(socket.create_server(("127.0.0.1", 0))) as (protocol, client, _):
-            fd = protocol.transport._sock_fd
-            client.sendall(b"x")
-            client.shutdown(socket.SHUT_WR)
-            await until(lambda: protocol.told[-1] is None)
-            return fd
-
+def kernel_calls(main):
+    """The names of the calls for a connection's descriptor, which main() returns."""
     _zolal.recording_stop()
     reader = _zolal.Reader(_zolal.recording_start())
     try:
         fd = zolal.run(main())
-        events = [event for event in reader.read() if fd in (event.fd, event.result)]
-        names = [event.op for event in events if event.op not in ("epoll_ctl", "epoll_wait")]
+        calls = [(one.fd, one.result, one.op, one.args) for one in reader.read()]
     finally:
         reader.close()
         _zolal.recording_stop()
-    at = names.index("accept4")
-    assert names[at:] == ["accept4", "getsockname", "recvfrom", "recvfrom", "close"]
+    names = []
+    for on, result, name, args in calls:
+        if name == "epoll_ctl":
+            operation, on = struct.unpack_from("=ii", args)
+            name = {1: "add", 2: "delete", 3: "modify"}[operation]
+        if fd in (on, result) and name != "epoll_wait":
+            names.append(name)
+    return names[names.index("accept4") :]
+
+
+async def connection_that_ends():
+    async with accepted(socket.create_server(("127.0.0.1", 0))) as (protocol, client, _):
+        client.sendall(b"x")
+        await until(lambda: b"x" in protocol.told)
+        client.shutdown(socket.SHUT_WR)
+        await until(lambda: protocol.told[-1] is None)
+        return protocol.transport._sock_fd
+
+
+def test_the_kernel_calls_of_a_servers_connection_are_recorded():
+    names = kernel_calls(connection_that_ends)
+    assert names == ["accept4", "getsockname", "add", "recvfrom", "recvfrom", "close"]
+
+
+def test_a_child_that_has_the_descriptor_too_makes_no_events():
+    """Then close(2) does not take it out of epoll."""
+
+    async def main():
+        async with accepted(socket.create_server(("127.0.0.1", 0))) as (protocol, client, _):
+            over = os.pipe()
+            if (child := os.fork()) == 0:
+                os.read(over[0], 1)
+                os._exit(0)
+            try:
+                protocol.transport.close()
+                await until(lambda: protocol.told[-1] is None)
+                client.sendall(b"x")
+                await asyncio.sleep(0.01)
+                return protocol.transport._sock_fd
+            finally:
+                os.write(over[1], b"x")
+                os.waitpid(child, 0)
+                for end in over:
+                    os.close(end)
+
+    assert kernel_calls(main) == ["accept4", "getsockname", "add", "delete", "close"]
+
+
+def test_a_number_that_comes_again_is_a_new_connections():
+    """A duplicate of the old one goes on making events, and they reach nobody."""
+
+    async def main():
+        protocols = []
+        loop = asyncio.get_running_loop()
+        factory = lambda: protocols.append(Kept()) or protocols[-1]  # noqa: E731
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        with socket.create_connection(address) as first, socket.socket() as second:
+            await until(lambda: protocols and protocols[0].told)
+            old = protocols[0].transport
+            duplicate = os.dup(old._sock_fd)
+            old.close()
+            await until(lambda: protocols[0].told[-1] is None)
+            second.connect(address)
+            await until(lambda: len(protocols) == 2 and protocols[1].told)
+            assert protocols[1].transport._sock_fd == old._sock_fd
+            first.sendall(b"old")
+            second.sendall(b"new")
+            await until(lambda: b"new" in protocols[1].told)
+            assert protocols[1].told == ["made", b"new"]
+            os.close(duplicate)
+            protocols[1].transport.close()
+            await until(lambda: protocols[1].told[-1] is None)
+        server.close()
+
+    zolal.run(main())
+
+
+def test_many_come_at_once():
+    async def main():
+        listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(50)]
+        made = []
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: made.append(Kept()) or made[-1], sock=listener)
+        turns = 0
+        while len(made) < len(clients):
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns < 10
+        for client in clients:
+            client.close()
+        await until(lambda: all(one.told[-1:] == [None] for one in made))
+        server.close()
+
+    zolal.run(main())

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "python/aio/operation.h"
+#include "python/aio/slots.h"
 #include "python/aio/stream_life.h"
 #include "python/exception.h"
 #include "python/socket/socket_object.h"
@@ -119,9 +120,21 @@ static int accept_failed(const struct acceptance *accept, int result)
     return done ? 0 : -1;
 }
 
-/* Take what is in the queue, at most `most`. Returns 0 or -1. */
-static int accept_all(const struct acceptance *accept, int listener, long most)
+/* One, and all where there was one in the turn before: accept(2) of an empty queue is dear, as the
+ * kernel makes a socket first. */
+static long accept_most(const struct loop_object *loop, const struct slot *slot, long backlog)
 {
+    return slot->accepted_in + 1 == loop->turns && backlog > 0 ? backlog : 1;
+}
+
+/* Take connections from the queue; if some are left, epoll(7) says so again. Returns 0 or -1. */
+static int accept_some(const struct acceptance *accept, int listener, long backlog)
+{
+    struct slot *slot = slot_get(accept->loop, listener);
+    if (!slot)
+        return -1;
+    long most = accept_most(accept->loop, slot, backlog);
+    slot->accepted_in = accept->loop->turns;
     for (long i = 0; i < most; i++) {
         struct address peer = {.len = sizeof(peer.storage)};
         int fd = kernel_accept4(listener, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -164,7 +177,7 @@ PyObject *loop_accept_connection(struct loop_object *loop, PyObject *const *args
     if (fd < 0 || (backlog == -1 && PyErr_Occurred()))
         return NULL;
     RECORDED(loop->state);
-    if (accept_all(&accept, fd, backlog > 0 ? backlog : 1) < 0)
+    if (accept_some(&accept, fd, backlog) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -69,6 +69,8 @@ struct loop_object {
     bool is_stopping; /* stop() was called */
     bool is_waiting;  /* in epoll_wait(2), without the GIL */
     bool is_woken;    /* since that began */
+    bool has_forked;  /* children may have its descriptors */
+    uint64_t turns;   /* begun */
     int budget;       /* of the callback that runs: see LOOP_BUDGET */
     PyObject *task_factory;
     struct ready_ring ready;

@@ -267,6 +267,7 @@ static PyMemberDef loop_members[] = {
     {"_closed", T_BOOL, offsetof(struct loop_object, is_closed), 0, NULL},
     {"_stopping", T_BOOL, offsetof(struct loop_object, is_stopping), 0, NULL},
     {"_is_watched", T_BOOL, offsetof(struct loop_object, is_watched), 0, NULL},
+    {"_has_forked", T_BOOL, offsetof(struct loop_object, has_forked), 0, NULL},
     {"_task_factory", T_OBJECT, offsetof(struct loop_object, task_factory), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };

@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "python/aio/handle.h"
-#include "python/aio/stream_core.h"
 #include "python/aio/waiter.h"
 #include "socket/kernel.h"
 
@@ -39,13 +38,12 @@ static int table_grow(struct slot_table *table, size_t least)
     return 0;
 }
 
-static struct slot *slot_find(const struct slot_table *table, int fd)
+struct slot *slot_find(const struct slot_table *table, int fd)
 {
     return fd >= 0 && (size_t)fd < table->size ? table->slots[fd] : NULL;
 }
 
-/* The slot of a descriptor, made if there is none. NULL with MemoryError set. */
-static struct slot *slot_get(struct loop_object *loop, int fd)
+struct slot *slot_get(struct loop_object *loop, int fd)
 {
     struct slot_table *table = &loop->table;
     struct slot *slot = slot_find(table, fd);
@@ -85,32 +83,6 @@ struct slot *slot_of_socket(struct loop_object *loop, int fd, PyObject *socket)
 {
     struct slot *slot = slot_find(&loop->table, fd);
     return slot && slot_is_of(slot, socket) ? slot : NULL;
-}
-
-int slot_keep_transport(struct loop_object *loop, int fd, PyObject *transport)
-{
-    struct slot *slot = fd >= 0 ? slot_get(loop, fd) : NULL;
-    if (slot)
-        slot->transport = transport;
-    return slot || fd < 0 ? 0 : -1;
-}
-
-void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *transport)
-{
-    struct slot *slot = slot_find(&loop->table, fd);
-    if (slot && slot->transport == transport)
-        slot->transport = NULL;
-}
-
-int slot_check_transport(struct loop_object *loop, int fd, PyObject *named)
-{
-    const struct slot *slot = slot_find(&loop->table, fd);
-    PyObject *transport = slot ? slot->transport : NULL;
-    if (!transport || stream_core_of(loop->state, transport)->is_closing)
-        return 0;
-    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", named,
-                 transport);
-    return -1;
 }
 
 /* Raises RuntimeError where a transport uses the descriptor. */
@@ -164,7 +136,7 @@ struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket)
     slot->generation = ++loop->table.generation;
     slot->registered = 0;
     slot->is_tcp = is_tcp > 0;
-    slot->is_drained = slot->is_ended = slot->wants_out = false;
+    slot->is_drained = slot->is_ended = slot->wants_out = slot->is_left = false;
     return slot;
 }
 
@@ -235,6 +207,8 @@ static int slot_call(struct loop_object *loop, PyObject **place)
 
 static int slot_dispatch(struct loop_object *loop, struct slot *slot, uint32_t events)
 {
+    if (slot->is_left)
+        return 0;
     bool ended = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
     bool readable = ended || events & EPOLLIN;
     bool writable = events & (EPOLLOUT | EPOLLHUP | EPOLLERR);
@@ -317,6 +291,7 @@ static int slot_set(struct loop_object *loop, struct slot *slot, PyObject **plac
 {
     PyObject *before = *place;
     *place = handle;
+    slot->is_left = false;
     if (handle && before)
         slot->registered = 0; /* the descriptor may be another one by now: tell epoll anew */
     if (slot_register(loop, slot) < 0) {

@@ -26,9 +26,11 @@ struct slot {
     bool is_tcp;
     bool is_ended;  /* EPOLLRDHUP, EPOLLHUP, EPOLLERR or EPOLLPRI came: no short read is the last */
     bool wants_out; /* an operation had to wait for room once */
-    PyObject *socket;    /* weak reference to whose operations use it, or NULL */
-    PyObject *transport; /* of ours that has the descriptor, borrowed; or NULL */
-    PyObject *reader;    /* handles of add_reader and add_writer, or NULL */
+    bool is_left;   /* to the close(2) that follows in this turn: see slot_transport.h */
+    uint64_t accepted_in; /* of a listening socket: the latest turn in which a connection came */
+    PyObject *socket;     /* weak reference to whose operations use it, or NULL */
+    PyObject *transport;  /* of ours that has the descriptor, borrowed; or NULL */
+    PyObject *reader;     /* handles of add_reader and add_writer, or NULL */
     PyObject *writer;
     struct list reading; /* of struct waiter, each a strong reference */
     struct list writing;
@@ -41,14 +43,11 @@ struct slot *slot_of_socket(struct loop_object *loop, int fd, PyObject *socket);
  * transport uses the descriptor. */
 struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket);
 
-/* A transport of ours begins to use the descriptor, and says when it does no more. Returns 0, or -1
- * with MemoryError set. */
-int slot_keep_transport(struct loop_object *loop, int fd, PyObject *transport);
-void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *transport);
+/* The slot of a descriptor; NULL: there is none. */
+struct slot *slot_find(const struct slot_table *table, int fd);
 
-/* RuntimeError where one of ours that is not closing uses it. Returns 0 or -1. `named`: what the
- * program calls the descriptor. */
-int slot_check_transport(struct loop_object *loop, int fd, PyObject *named);
+/* The same, made if there is none. NULL with MemoryError set. */
+struct slot *slot_get(struct loop_object *loop, int fd);
 
 /* An attribute of a socket, by the member of its base class (state->aio.socket_family, ...). -1
  * with an exception set. */

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "python/aio/loop_object.h"
+#include "python/aio/slot_transport.h"
 #include "python/aio/slots.h"
 #include "python/socket/socket_object.h"
 
@@ -214,7 +215,7 @@ static int core_set_loop(PyObject *self, PyObject *value, void *unused)
         return -1;
     struct loop_object *loop = stream_loop(state, core);
     if (loop)
-        slot_drop_transport(loop, core->fd, self);
+        slot_drop_transport(loop, core->fd, self, false);
     Py_XSETREF(core->loop, Py_XNewRef(value));
     return 0;
 }

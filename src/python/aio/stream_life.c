@@ -1,5 +1,6 @@
 #include "python/aio/stream_life.h"
 
+#include "python/aio/slot_transport.h"
 #include "python/aio/slots.h"
 #include "python/aio/stream_methods.h"
 #include "python/exception.h"
@@ -184,7 +185,7 @@ PyObject *loop_forget_transport(struct loop_object *loop, PyObject *transport)
     const struct stream_core *core = stream_core_of(loop->state, transport);
     if (!core)
         return PyObject_GetAttrString(transport, "_sock_fd");
-    slot_drop_transport(loop, core->fd, transport);
+    slot_drop_transport(loop, core->fd, transport, false);
     return PyLong_FromLong(core->fd);
 }
 
@@ -237,18 +238,6 @@ PyObject *stream_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* Returns 0, or -1 with an exception set. */
-static int stop_watching(struct loop_object *loop, const struct stream_core *core, bool writing)
-{
-    PyObject *fd = PyLong_FromLong(core->fd);
-    PyObject *done = fd ? loop_remove_reader(loop, fd) : NULL;
-    if (done && writing)
-        Py_SETREF(done, loop_remove_writer(loop, fd));
-    Py_XDECREF(done);
-    Py_XDECREF(fd);
-    return done ? 0 : -1;
-}
-
 PyObject *stream_read_ready_on_eof(PyObject *self, PyObject *unused)
 {
     struct module_state *state;
@@ -266,7 +255,7 @@ PyObject *stream_read_ready_on_eof(PyObject *self, PyObject *unused)
         return stream_fail(state, self, "Fatal error: protocol.eof_received() call failed.");
     if (keeps == 0)
         return PyObject_CallMethodNoArgs(self, state->strings[STRING_CLOSE]);
-    if (keeps < 0 || (stream_loop(state, core) && stop_watching(loop, core, false) < 0))
+    if (keeps < 0 || (stream_loop(state, core) && slot_leave(loop, core->fd, false, false) < 0))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -285,7 +274,8 @@ PyObject *stream_close(PyObject *self, PyObject *unused)
         Py_RETURN_NONE;
     core->is_closing = true;
     int holds = core->buffer ? PyObject_IsTrue(core->buffer) : 0;
-    if (holds < 0 || stop_watching(loop, core, !holds) < 0)
+    recording_join(state);
+    if (holds < 0 || slot_leave(loop, core->fd, !holds, !holds && core->owns_fd) < 0)
         return NULL;
     if (holds)
         Py_RETURN_NONE;
@@ -320,9 +310,9 @@ static int core_end(struct module_state *state, struct stream_core *core, PyObje
     PyObject *server = core->server;
     struct loop_object *loop = stream_loop(state, core);
     core->server = Py_NewRef(Py_None);
-    if (loop)
-        slot_drop_transport(loop, core->fd, self);
     int result = core_close_socket(state, core);
+    if (loop)
+        slot_drop_transport(loop, core->fd, self, true);
     Py_XSETREF(core->protocol, Py_NewRef(Py_None));
     Py_XSETREF(core->loop, Py_NewRef(Py_None));
     if (server && server != Py_None && server_call(state, server, self, STRING_DETACH) < 0)
@@ -380,12 +370,12 @@ void stream_finalize(PyObject *self)
     struct module_state *state;
     struct stream_core *core = stream_self(self, &state);
     struct loop_object *loop = core ? stream_loop(state, core) : NULL;
-    if (loop)
-        slot_drop_transport(loop, core->fd, self);
     bool is_open = core && (core->owns_fd || (core->sock && core->sock != Py_None));
     PyObject *done = is_open ? PyObject_CallOneArg(state->aio.base_del, self) : NULL;
     if (is_open && !done)
         PyErr_WriteUnraisable(self);
     Py_XDECREF(done);
+    if (loop)
+        slot_drop_transport(loop, core->fd, self, true);
     PyErr_Restore(type, value, traceback);
 }

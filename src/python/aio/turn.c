@@ -101,6 +101,7 @@ PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
     if (loop_check_open(loop) < 0)
         return NULL;
     recording_join(loop->state);
+    loop->turns++;
     int count = wait_for_events(loop, loop_timeout(loop));
     if (count < 0)
         return NULL;

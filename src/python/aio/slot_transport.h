@@ -1,0 +1,24 @@
+/* What a slot knows of the transport that has its descriptor. */
+#ifndef ZOLAL_PYTHON_AIO_SLOT_TRANSPORT_H
+#define ZOLAL_PYTHON_AIO_SLOT_TRANSPORT_H
+
+#include "python/aio/loop_object.h"
+
+/* A transport of ours begins to use the descriptor; the slot borrows it. Returns 0, or -1 with
+ * MemoryError set. */
+int slot_keep_transport(struct loop_object *loop, int fd, PyObject *transport);
+
+/* It uses it no more. `is_closed`: close(2) took the descriptor out of epoll. */
+void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *transport,
+                         bool is_closed);
+
+/* RuntimeError where one that is not closing uses it. Returns 0 or -1. `named`: what the program
+ * calls the descriptor. */
+int slot_check_transport(struct loop_object *loop, int fd, PyObject *named);
+
+/* The transport reads no more; with `writing`: nor does it write. `closes`: in the next turn its
+ * descriptor is closed, and nobody has another of it, so epoll(7) is not told to forget it, and
+ * what that still says is ignored. Returns 0, or -1 with an exception set. */
+int slot_leave(struct loop_object *loop, int fd, bool writing, bool closes);
+
+#endif
