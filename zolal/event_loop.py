@@ -243,15 +243,12 @@ class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
         if handle._cancelled:
             return
         run = functools.partial(self._watch.run, handle) if self._watch else handle._run
-        if not self._debug:
-            run()
-            return
-        self._current_handle = handle
+        begin = self.time()
+        self._current_handle = handle if self._debug else None
         try:
-            begin = self.time()
             run()
             seconds = self.time() - begin
-            if seconds >= self.slow_callback_duration:
+            if self._debug and seconds >= self.slow_callback_duration:
                 text = _format_handle(handle)
                 vars(base_events)["logger"].warning("Executing %s took %.3f seconds", text, seconds)
         finally:

@@ -156,6 +156,7 @@ class Watch:
         finally:
             self._began = 0.0
             self._belong(0)
+            del handle, callback, task  # see _run_handle
 
     def _belong(self, number: int) -> None:
         """What follows belongs to this task, callback or report; 0: to none."""
@@ -190,6 +191,7 @@ class Watch:
             what = f"{_awaited(task, library)} < {name}"
             _zolal.trace_enter(f"{what} ({path}" if path else what, line, "wait")
             self._waiting.add(number)
+        del task, handle, coroutine  # see _run_handle
 
     def _call(self, callback: Any, handle: asyncio.Handle) -> None:
         name = _callback_name(callback)
@@ -200,6 +202,8 @@ class Watch:
         _zolal.trace_request_end(DONE, 0)
 
     def _run_handle(self, handle: asyncio.Handle, text: str, line: int) -> None:
+        """Run it. What a task raises has its frames and, from Python 3.12 on, those that called
+        them: the task must not be in those, or only the garbage collector ends it."""
         _zolal.trace_enter(text, line, "step")
         try:
             handle._run()
@@ -208,6 +212,7 @@ class Watch:
                 _zolal.trace_enter(*self._found, "blocked")
                 _zolal.trace_leave(False, "blocked")
             _zolal.trace_leave(False, "step")
+            del handle
 
     def _look(self, ident: int) -> None:
         """Where does a callback stand that takes long? Another thread sees that, once."""

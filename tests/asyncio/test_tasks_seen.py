@@ -267,3 +267,30 @@ for thread in threads:
         sizes = set(re.findall(r"(?:sendto|recvfrom)\(.*\) = (\d+)", tree))
         assert len(sizes) == 1
     assert sum(tree.count("was never awaited") for tree in trees.values()) == 3
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_task_that_failed_is_not_held(shown, debug):
+    """By the frames of those that watch: its exception has them, from Python 3.12 on."""
+    trees = shown(
+        """
+import gc
+import weakref
+
+async def fails():
+    await asyncio.sleep(0)
+    raise ValueError("no")
+
+async def main():
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    task = asyncio.ensure_future(fails())
+    reference = weakref.ref(task)
+    del task
+    await asyncio.sleep(0.01)
+    print("held" if reference() else "gone", end="\\n\\n", flush=True)
+
+gc.disable()
+""",
+        f"zolal.run(main(), xray=True, debug={debug})",
+    )
+    assert "gone" in trees
