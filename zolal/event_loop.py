@@ -75,8 +75,8 @@ _sendfile_native: Any = vars(selector_events.BaseSelectorEventLoop)["_sendfile_n
 
 
 class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
-    """An asyncio event loop. Callbacks, timers, waiting and sockets are in C; what else there is
-    (servers, transports, TLS, subprocesses, look-ups, executors) is asyncio's own on top of it.
+    """An asyncio event loop. Callbacks, timers, waiting, sockets, servers and streams' transports
+    are in C; what else there is (TLS, subprocesses, look-ups, executors) is asyncio's own on top.
 
     `xray`: print what its tasks do, as they end; None: if ZOLAL_XRAY=1 says so."""
 

@@ -562,6 +562,35 @@ def test_the_kernel_calls_of_a_servers_connection_are_recorded():
     assert names == ["accept4", "getsockname", "add", "recvfrom", "recvfrom", "close"]
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_an_end_that_is_read_is_told_to_epoll_only_where_the_connection_stays(stays):
+    class Protocol(Kept):
+        def eof_received(self):
+            super().eof_received()
+            if not stays:
+                asyncio.get_running_loop().call_soon(self.transport.close)
+            return True
+
+    async def main():
+        async with accepted(socket.create_server(("127.0.0.1", 0)), Protocol) as (
+            protocol,
+            client,
+            _,
+        ):
+            client.shutdown(socket.SHUT_WR)
+            await until(lambda: protocol.told[-1] == ("eof" if stays else None))
+            await asyncio.sleep(0.01)
+            protocol.transport.write(b"x")
+            assert client.recv(1) == (b"x" if stays else b"")
+            protocol.transport.close()
+            await until(lambda: protocol.told[-1] is None)
+            return protocol.transport._sock_fd
+
+    names = kernel_calls(main)
+    before = ["delete", "sendto"] if stays else []
+    assert names == ["accept4", "getsockname", "add", "recvfrom", *before, "close"]
+
+
 def test_a_child_that_has_the_descriptor_too_makes_no_events():
     """Then close(2) does not take it out of epoll."""
 

@@ -1,6 +1,6 @@
 /* _zolal.LoopCore: the part of an asyncio event loop that is in C. zolal.EventLoop derives from it
- * and from asyncio.SelectorEventLoop, whose servers, transports, TLS, subprocesses, signals and
- * look-ups stand on the methods here. This header is the inside of python/aio/.
+ * and from asyncio.SelectorEventLoop, whose servers, TLS, subprocesses, signals and look-ups stand
+ * on the methods here. This header is the inside of python/aio/.
  *
  * It does not stand on event_loop/loop.h, whose watches must live until what the last wait found is
  * dispatched: here a socket may be closed by anyone, at any moment, without a word to the loop, and

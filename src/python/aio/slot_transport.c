@@ -19,9 +19,9 @@ void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *trans
     if (!slot || slot->transport != transport)
         return;
     slot->transport = NULL;
-    if (!is_closed || !slot->is_left)
+    if (!is_closed || !slot->registered)
         return;
-    slot->is_left = false;
+    slot->ignores = 0;
     slot->registered = 0;
     slot->generation = ++loop->table.generation; /* a forked child may have the descriptor still */
 }
@@ -46,7 +46,7 @@ static int cancel(PyObject **place)
     return result;
 }
 
-int slot_leave(struct loop_object *loop, int fd, bool writing, bool closes)
+int slot_leave(struct loop_object *loop, int fd, bool writing, uint8_t ignores)
 {
     struct slot *slot = slot_find(&loop->table, fd);
     if (!slot)
@@ -54,8 +54,8 @@ int slot_leave(struct loop_object *loop, int fd, bool writing, bool closes)
     int result = cancel(&slot->reader);
     if (writing && cancel(&slot->writer) < 0)
         result = -1;
-    slot->is_left = closes && slot->registered && !loop->has_forked;
-    if (!slot->is_left && slot_register(loop, slot) < 0)
+    slot->ignores = slot->registered && !slot->writer && !loop->has_forked ? ignores : 0;
+    if (slot->ignores == 0 && slot_register(loop, slot) < 0)
         PyErr_Clear(); /* the descriptor is closed */
     return result;
 }

@@ -16,9 +16,10 @@ void slot_drop_transport(struct loop_object *loop, int fd, const PyObject *trans
  * calls the descriptor. */
 int slot_check_transport(struct loop_object *loop, int fd, PyObject *named);
 
-/* The transport reads no more; with `writing`: nor does it write. `closes`: in the next turn its
- * descriptor is closed, and nobody has another of it, so epoll(7) is not told to forget it, and
- * what that still says is ignored. Returns 0, or -1 with an exception set. */
-int slot_leave(struct loop_object *loop, int fd, bool writing, bool closes);
+/* The transport reads no more; with `writing`: nor does it write. Before epoll(7) is told so, it
+ * may say that the descriptor is readable `ignores` times, which is ignored: it need not be told
+ * where the descriptor is closed meanwhile and nobody has another of it. Returns 0, or -1 with an
+ * exception set. */
+int slot_leave(struct loop_object *loop, int fd, bool writing, uint8_t ignores);
 
 #endif

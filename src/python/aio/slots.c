@@ -136,7 +136,8 @@ struct slot *slot_bind(struct loop_object *loop, int fd, PyObject *socket)
     slot->generation = ++loop->table.generation;
     slot->registered = 0;
     slot->is_tcp = is_tcp > 0;
-    slot->is_drained = slot->is_ended = slot->wants_out = slot->is_left = false;
+    slot->is_drained = slot->is_ended = slot->wants_out = false;
+    slot->ignores = 0;
     return slot;
 }
 
@@ -207,8 +208,10 @@ static int slot_call(struct loop_object *loop, PyObject **place)
 
 static int slot_dispatch(struct loop_object *loop, struct slot *slot, uint32_t events)
 {
-    if (slot->is_left)
+    if (slot->ignores > 0) {
+        slot->ignores--;
         return 0;
+    }
     bool ended = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
     bool readable = ended || events & EPOLLIN;
     bool writable = events & (EPOLLOUT | EPOLLHUP | EPOLLERR);
@@ -291,7 +294,7 @@ static int slot_set(struct loop_object *loop, struct slot *slot, PyObject **plac
 {
     PyObject *before = *place;
     *place = handle;
-    slot->is_left = false;
+    slot->ignores = 0;
     if (handle && before)
         slot->registered = 0; /* the descriptor may be another one by now: tell epoll anew */
     if (slot_register(loop, slot) < 0) {

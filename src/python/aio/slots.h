@@ -26,7 +26,7 @@ struct slot {
     bool is_tcp;
     bool is_ended;  /* EPOLLRDHUP, EPOLLHUP, EPOLLERR or EPOLLPRI came: no short read is the last */
     bool wants_out; /* an operation had to wait for room once */
-    bool is_left;   /* to the close(2) that follows in this turn: see slot_transport.h */
+    uint8_t ignores;      /* so many events: a transport has left it, see slot_transport.h */
     uint64_t accepted_in; /* of a listening socket: the latest turn in which a connection came */
     PyObject *socket;     /* weak reference to whose operations use it, or NULL */
     PyObject *transport;  /* of ours that has the descriptor, borrowed; or NULL */

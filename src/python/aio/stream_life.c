@@ -7,6 +7,10 @@
 #include "python/socket/socket_object.h"
 #include "socket/options.h"
 
+/* Of a connection whose end was read, until a program that closes it then has done so: one in the
+ * turn in which its task sees the end, one in that in which the socket is closed. */
+enum { EVENTS_TO_CLOSE = 2 };
+
 /* ------------------------------------------------------------------------------- its begin */
 
 static int core_set_protocol(struct module_state *state, struct stream_core *core,
@@ -255,7 +259,8 @@ PyObject *stream_read_ready_on_eof(PyObject *self, PyObject *unused)
         return stream_fail(state, self, "Fatal error: protocol.eof_received() call failed.");
     if (keeps == 0)
         return PyObject_CallMethodNoArgs(self, state->strings[STRING_CLOSE]);
-    if (keeps < 0 || (stream_loop(state, core) && slot_leave(loop, core->fd, false, false) < 0))
+    if (keeps < 0 ||
+        (stream_loop(state, core) && slot_leave(loop, core->fd, false, EVENTS_TO_CLOSE) < 0))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -275,7 +280,7 @@ PyObject *stream_close(PyObject *self, PyObject *unused)
     core->is_closing = true;
     int holds = core->buffer ? PyObject_IsTrue(core->buffer) : 0;
     recording_join(state);
-    if (holds < 0 || slot_leave(loop, core->fd, !holds, !holds && core->owns_fd) < 0)
+    if (holds < 0 || slot_leave(loop, core->fd, !holds, !holds && core->owns_fd ? 1 : 0) < 0)
         return NULL;
     if (holds)
         Py_RETURN_NONE;
