@@ -71,6 +71,8 @@ struct loop_object {
     bool is_woken;    /* since that began */
     bool has_forked;  /* children may have its descriptors */
     uint64_t turns;   /* begun */
+    bool is_seen;     /* callbacks may be run without another look at epoll, see turn.c */
+    uint64_t seen_ns; /* clock_monotonic_ns() of the last look, if that found nothing; else 0 */
     int budget;       /* of the callback that runs: see LOOP_BUDGET */
     PyObject *task_factory;
     struct ready_ring ready;

@@ -85,6 +85,7 @@ static PyObject *try_recv_into(struct operation *operation, int fd)
 static PyObject *try_sendall(struct operation *operation, int fd)
 {
     Py_buffer *view = &operation->view;
+    operation->loop->is_seen = false;
     if (!view->obj && PyObject_GetBuffer(operation->argument, view, PyBUF_SIMPLE) < 0)
         return NULL;
     do {

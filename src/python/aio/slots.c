@@ -159,6 +159,7 @@ int slot_register(struct loop_object *loop, struct slot *slot)
     if (wanted == slot->registered)
         return 0;
     int result;
+    loop->is_seen = false;
     if (wanted == 0) {
         result = kernel_epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, slot->fd, 0, data);
         if (result == -ENOENT || result == -EBADF)

@@ -141,8 +141,9 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
 {
     struct module_state *state;
     struct stream_core *core = stream_self(self, &state);
+    struct loop_object *loop = core ? stream_loop(state, core) : NULL;
     Py_buffer view;
-    int is_free = core && stream_loop(state, core) ? core_is_free(core) : 0;
+    int is_free = loop ? core_is_free(core) : 0;
     if (!core || is_free < 0)
         return NULL;
     bool is_plain = PyBytes_Check(data) || PyByteArray_Check(data) ||
@@ -153,6 +154,7 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     RECORDED(state);
+    loop->is_seen = false; /* who receives it may be on this loop, too */
     Py_ssize_t len = view.len;
     int64_t n =
         len > 0 ? kernel_send(core->fd, view.buf, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;

@@ -1,10 +1,13 @@
 /* One turn of the loop: wait, take what is ready and what is due, run it. */
 #include <errno.h>
 
+#include "base/clock.h"
 #include "event_loop/wakeup.h"
 #include "python/aio/handle.h"
 #include "python/aio/slots.h"
 #include "socket/kernel.h"
+
+enum { LOOK_NS = 20 * 1000 }; /* so old may a look at epoll be that found nothing */
 
 static int event_fd(void *data)
 {
@@ -24,13 +27,16 @@ void loop_wake(struct loop_object *loop)
 static int wait_for_events(struct loop_object *loop, int timeout_ms)
 {
     int epoll_fd = loop->epoll_fd, count;
-    loop->is_woken = false;
+    loop->is_woken = loop->is_seen = false;
     loop->is_waiting = true;
     Py_BEGIN_ALLOW_THREADS count =
         kernel_epoll_wait(epoll_fd, loop->events, LOOP_EVENTS, timeout_ms, event_fd);
     Py_END_ALLOW_THREADS loop->is_waiting = false;
-    if (count >= 0)
+    if (count >= 0) {
+        loop->is_seen = true;
+        loop->seen_ns = count > 0 ? 0 : clock_monotonic_ns();
         return count;
+    }
     if (count == -EINTR)
         return PyErr_CheckSignals();
     errno = -count;
@@ -43,6 +49,17 @@ static int loop_timeout(struct loop_object *loop)
 {
     int timeout_ms = timers_timeout_ms(loop);
     return loop->ready.count > 0 || loop->is_stopping ? 0 : timeout_ms;
+}
+
+/* May callbacks that are ready be run without a look at epoll, which costs as much as many of them?
+ * Where the last look was a moment ago and found nothing, or found what has just been dispatched:
+ * then for one turn, the way of those that were made ready by it. */
+static bool loop_is_seen(struct loop_object *loop)
+{
+    if (!loop->is_seen || loop->ready.count == 0)
+        return false;
+    loop->is_seen = loop->seen_ns > 0;
+    return !loop->is_seen || clock_monotonic_ns() - loop->seen_ns < LOOK_NS;
 }
 
 /* A handle that is not one of ours, or any in debug mode or where it is recorded. */
@@ -102,12 +119,13 @@ PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
         return NULL;
     recording_join(loop->state);
     loop->turns++;
-    int count = wait_for_events(loop, loop_timeout(loop));
-    if (count < 0)
-        return NULL;
-    if (dispatch_events(loop, count) < 0)
-        return NULL;
-    if (timers_expire(loop) < 0 || run_ready(loop) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    if (!loop_is_seen(loop)) {
+        int count = wait_for_events(loop, loop_timeout(loop));
+        if (count < 0 || dispatch_events(loop, count) < 0)
+            return NULL;
+    }
+    int result = timers_expire(loop) < 0 || run_ready(loop) < 0 ? -1 : 0;
+    if (result < 0 || loop->is_stopping)
+        loop->is_seen = false; /* the next run begins with a look */
+    return result < 0 ? NULL : Py_NewRef(Py_None);
 }
