@@ -53,8 +53,7 @@ static int module_add_strings(struct module_state *state)
         if (!state->strings[i])
             return -1;
     }
-    state->loop_keyword = PyTuple_Pack(1, state->strings[STRING_LOOP]);
-    return state->loop_keyword ? 0 : -1;
+    return 0;
 }
 
 /* limits: name -> (default, meaning). */
@@ -168,7 +167,6 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->buffered_reader);
     Py_VISIT(state->buffered_random);
     Py_VISIT(state->set_wakeup_fd);
-    Py_VISIT(state->loop_keyword);
     return aio_traverse(&state->aio, visit, arg);
 }
 
@@ -193,7 +191,6 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->buffered_reader);
     Py_CLEAR(state->buffered_random);
     Py_CLEAR(state->set_wakeup_fd);
-    Py_CLEAR(state->loop_keyword);
     aio_clear(&state->aio);
     return 0;
 }

@@ -78,7 +78,9 @@
     X(ACCEPT_FAILED, "_accept_failed")                   \
     X(ACCEPT_LATER, "_accept_later")                     \
     X(ACCEPTED, "_accepted")                             \
-    X(ACCEPTED_SECURE, "_accepted_secure")
+    X(ACCEPTED_SECURE, "_accepted_secure")  \
+    X(GET_LOOP, "get_loop")                              \
+    X(FUTURE_BLOCKING, "_asyncio_future_blocking")
 
 enum state_string {
 #define X(name, text) STRING_##name,
@@ -101,8 +103,7 @@ struct module_state {
     PyTypeObject *event_type;
     PyTypeObject *socket_type;
     struct aio_state aio;
-    PyObject *loop_keyword; /* ("loop",) */
-    PyTypeObject *file_io;  /* io.FileIO and the others: what open(..., "rb") gives */
+    PyTypeObject *file_io; /* io.FileIO and the others: what open(..., "rb") gives */
     PyTypeObject *buffered_reader;
     PyTypeObject *buffered_random;
     struct recording *recording;

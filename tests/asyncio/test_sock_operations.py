@@ -232,6 +232,73 @@ def test_an_operation_that_is_never_awaited_is_told():
     loop.close()
 
 
+def test_tasks_in_python_wait_for_sockets():
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(
+            lambda loop, coro, **names: asyncio.tasks._PyTask(coro, loop=loop, **names)
+        )
+        a, b = socket.socketpair()
+        with a, b:
+            a.setblocking(False)
+            b.setblocking(False)
+            receiving = loop.create_task(loop.sock_recv(a, 10))
+            await asyncio.sleep(0)
+            await loop.sock_sendall(b, b"there")
+            assert await receiving == b"there"
+            receiving = loop.create_task(loop.sock_recv(a, 10))
+            await asyncio.sleep(0)
+            receiving.cancel("enough")
+            with pytest.raises(asyncio.CancelledError):
+                await receiving
+
+    zolal.run(main())
+
+
+def test_what_an_operation_waits_on():
+    """A callback that is no task's is called with the future, in its context, once."""
+
+    async def main(loop):
+        a, b = socket.socketpair()
+        with a, b:
+            a.setblocking(False)
+            called = []
+            operation = loop.sock_recv(a, 10)
+            future = operation.send(None)
+            future.add_done_callback(called.append)
+            assert future.remove_done_callback(called.append) == 1
+            future.add_done_callback(called.append)
+            with pytest.raises(TypeError, match="once"):
+                future.add_done_callback(called.append)
+            with pytest.raises(RuntimeError, match="not ready yet"):
+                future.result()
+            b.send(b"there")
+            while not called:
+                await asyncio.sleep(0)
+            assert called == [future] and future.result() is None
+            with pytest.raises(StopIteration) as stop:
+                operation.send(None)
+            assert stop.value.value == b"there"
+
+            failed = []
+            loop.set_exception_handler(lambda loop, context: failed.append(context))
+            operation = loop.sock_recv(a, 10)
+            future = operation.send(None)
+            future.add_done_callback(lambda future: 1 / 0)
+            assert future.cancel() and not future.cancel()
+            while not failed:
+                await asyncio.sleep(0)
+            assert isinstance(failed[0]["exception"], ZeroDivisionError)
+            assert isinstance(failed[0]["handle"], asyncio.Handle)
+            operation.close()
+
+    for debug in (False, True):
+        loop = zolal.new_event_loop()
+        loop.set_debug(debug)
+        loop.run_until_complete(main(loop))
+        loop.close()
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is of Python 3.11")
 def test_a_task_group_cancels_who_waits():
     async def main():

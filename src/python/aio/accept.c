@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "python/aio/operation.h"
+#include "python/aio/plain_socket.h"
 #include "python/aio/slots.h"
 #include "python/aio/stream_life.h"
 #include "python/exception.h"
@@ -152,7 +152,7 @@ static bool is_usual(struct loop_object *loop, PyObject *const *args, Py_ssize_t
 {
     const struct aio_state *aio = &loop->state->aio;
     return !names && count >= ARGS_LEAST && aio->transport_class &&
-           socket_is_plain(aio, args[ARG_SOCK]);
+           plain_socket_is(aio, args[ARG_SOCK]);
 }
 
 PyObject *loop_accept_connection(struct loop_object *loop, PyObject *const *args, Py_ssize_t count,
@@ -172,7 +172,7 @@ PyObject *loop_accept_connection(struct loop_object *loop, PyObject *const *args
         return PyObject_Vectorcall(loop->state->aio.base_accept_connection, stack,
                                    (size_t)count + 1, names);
     }
-    int fd = socket_fd(loop->state, args[ARG_SOCK]);
+    int fd = plain_socket_fd(loop->state, args[ARG_SOCK]);
     long backlog = PyLong_AsLong(args[ARG_BACKLOG]);
     if (fd < 0 || (backlog == -1 && PyErr_Occurred()))
         return NULL;

@@ -3,6 +3,7 @@
 #include "python/aio/handle.h"
 #include "python/aio/loop_object.h"
 #include "python/aio/operation.h"
+#include "python/aio/plain_socket.h"
 #include "python/aio/stream_methods.h"
 #include "python/aio/waiter.h"
 #include "python/state.h"
@@ -30,6 +31,7 @@ int aio_import(struct aio_state *aio)
         return -1;
     AIO_IMPORTS(X)
 #undef X
+    aio->has_fd = plain_sockets_are_known(aio);
     return 0;
 }
 

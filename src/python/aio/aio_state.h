@@ -4,6 +4,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdbool.h>
 
 /* Our types, made with the module: enumerator. */
 #define AIO_TYPES(X) \
@@ -64,6 +65,7 @@ struct aio_state {
 #undef X
     PyObject *transport_class; /* of make_stream_transport(); NULL: none yet */
     Py_ssize_t core_offset;    /* of the struct stream_core in an object of it */
+    bool has_fd;               /* plain_sockets_are_known() */
 };
 
 /* Add the types to the module. Returns 0, or -1 with an exception set. */

@@ -14,12 +14,25 @@ static PyObject *handle_traceback(const struct aio_state *aio)
     return stack;
 }
 
+/* Most have no argument or one, and place for it. */
+static struct handle_object *handle_allocate(PyTypeObject *type, struct spares *spares,
+                                             Py_ssize_t count)
+{
+    PyObject *spare = count <= 1 ? spares_take(spares, type, count) : NULL;
+    if (spare)
+        return (struct handle_object *)spare;
+    struct handle_object *handle =
+        PyObject_GC_NewVar(struct handle_object, type, count > 1 ? count : 1);
+    if (handle)
+        Py_SET_SIZE(handle, count);
+    return handle;
+}
+
 struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, PyObject *callback,
                                  PyObject *const *args, Py_ssize_t count, PyObject *context)
 {
     PyObject *own = context && context != Py_None ? Py_NewRef(context) : PyContext_CopyCurrent();
-    struct handle_object *handle =
-        own ? PyObject_GC_NewVar(struct handle_object, type, count) : NULL;
+    struct handle_object *handle = own ? handle_allocate(type, &loop->handles, count) : NULL;
     if (!handle) {
         Py_XDECREF(own);
         return NULL;
@@ -60,8 +73,19 @@ int handle_cancel(struct handle_object *handle)
     return 0;
 }
 
+PyObject *handle_call(PyObject *context, PyObject *callback, PyObject *const *args,
+                      Py_ssize_t count)
+{
+    if (PyContext_Enter(context) < 0)
+        return NULL;
+    PyObject *result = PyObject_Vectorcall(callback, args, (size_t)count, NULL);
+    if (PyContext_Exit(context) < 0)
+        Py_CLEAR(result);
+    return result;
+}
+
 /* loop._callback_failed(handle, exception) */
-static int handle_report(struct handle_object *handle)
+int handle_report(struct handle_object *handle)
 {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
         return -1;
@@ -76,15 +100,13 @@ static int handle_report(struct handle_object *handle)
 
 int handle_run(struct handle_object *handle)
 {
-    if (!handle->callback || PyContext_Enter(handle->context) < 0)
-        return handle->callback ? handle_report(handle) : 0;
+    if (!handle->callback)
+        return 0;
     handle->is_running = true;
     PyObject *result =
-        PyObject_Vectorcall(handle->callback, handle->args, (size_t)Py_SIZE(handle), NULL);
+        handle_call(handle->context, handle->callback, handle->args, Py_SIZE(handle));
     handle->is_running = false;
     Py_XDECREF(result);
-    if (PyContext_Exit(handle->context) < 0)
-        return -1;
     int outcome = result ? 0 : handle_report(handle);
     if (handle->is_cancelled) {
         PyObject *type, *value, *traceback;
@@ -236,8 +258,12 @@ static void handle_dealloc(struct handle_object *handle)
     handle_clear(handle);
     Py_CLEAR(handle->text);
     Py_CLEAR(handle->context);
-    Py_CLEAR(handle->loop);
-    PyObject_GC_Del(handle);
+    struct loop_object *loop = handle->loop;
+    if (Py_SIZE(handle) <= 1)
+        spares_give(&loop->handles, (PyObject *)handle);
+    else
+        PyObject_GC_Del(handle);
+    Py_DECREF(loop);
     Py_DECREF(type);
 }
 

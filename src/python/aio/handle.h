@@ -28,6 +28,14 @@ struct handle_object {
 struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, PyObject *callback,
                                  PyObject *const *args, Py_ssize_t count, PyObject *context);
 
+/* Call `callback` in `context`. A new reference, or NULL with an exception set. */
+PyObject *handle_call(PyObject *context, PyObject *callback, PyObject *const *args,
+                      Py_ssize_t count);
+
+/* Report the exception that is set, the callback's, to the loop's exception handler. Returns as
+ * handle_run() does. */
+int handle_report(struct handle_object *handle);
+
 /* Call it. What the callback raises is reported to the loop's exception handler. Returns 0, or -1
  * with SystemExit or KeyboardInterrupt set, or whatever the exception handler raised. */
 int handle_run(struct handle_object *handle);

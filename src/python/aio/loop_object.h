@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "event_loop/kernel_epoll.h"
+#include "python/aio/spares.h"
 #include "python/recording.h"
 #include "python/state.h"
 
@@ -27,8 +28,8 @@ struct handle_object;
 struct slot;
 
 /* Callbacks that are to run, oldest first: a ring of `size` places (0 or a power of two), `count`
- * from `first` on in use. Each is a strong reference to a handle of ours or any other object with
- * _cancelled and _run(). */
+ * from `first` on in use. Each is a strong reference to a handle of ours, a waiter that is done or
+ * any other object with _cancelled and _run(). */
 struct ready_ring {
     PyObject **handles;
     size_t size;
@@ -78,6 +79,11 @@ struct loop_object {
     struct ready_ring ready;
     struct timer_heap timers;
     struct slot_table table;
+    PyObject *done;     /* a future whose result is None, see waiter.c; NULL until first used */
+    PyObject *keywords; /* {"loop": this one}, for asyncio's classes; NULL until first used */
+    struct spares handles, waiters, operations;
+    PyObject *bytes; /* see stream_methods.c; NULL: none is spare */
+    Py_ssize_t bytes_room;
     char *scratch; /* LOOP_SCRATCH bytes to receive into; NULL until first used */
     struct epoll_event events[LOOP_EVENTS];
 };

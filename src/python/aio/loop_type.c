@@ -94,6 +94,8 @@ static PyObject *loop_core_close(struct loop_object *loop, PyObject *unused)
     recording_join(loop->state);
     loop_close_descriptors(loop);
     loop_clear_all(loop);
+    Py_CLEAR(loop->done);
+    Py_CLEAR(loop->bytes);
     memory_free(loop->scratch);
     loop->scratch = NULL;
     Py_RETURN_NONE;
@@ -128,11 +130,23 @@ static PyObject *loop_get_debug(struct loop_object *loop, PyObject *unused)
     return PyBool_FromLong(loop->is_debug);
 }
 
+/* class(*args, loop=loop), without a dict being made for it. */
+static PyObject *loop_make(struct loop_object *loop, PyObject *class, PyObject *args)
+{
+    PyObject *made = NULL;
+    if (!loop->keywords && (loop->keywords = PyDict_New()) &&
+        PyDict_SetItem(loop->keywords, loop->state->strings[STRING_LOOP], (PyObject *)loop) < 0)
+        Py_CLEAR(loop->keywords);
+    if (args && loop->keywords)
+        made = PyObject_Call(class, args, loop->keywords);
+    Py_XDECREF(args);
+    return made;
+}
+
 static PyObject *loop_create_future(struct loop_object *loop, PyObject *unused)
 {
-    PyObject *args[] = {(PyObject *)loop};
     (void)unused;
-    return PyObject_Vectorcall(loop->state->aio.future_class, args, 0, loop->state->loop_keyword);
+    return loop_make(loop, loop->state->aio.future_class, PyTuple_New(0));
 }
 
 /* asyncio.Task(coro, loop=loop, **keywords); with a task factory as asyncio has it. */
@@ -155,10 +169,8 @@ PyObject *loop_create_task(struct loop_object *loop, PyObject *const *args, Py_s
         stack[i + (is_plain ? 0 : 1)] = args[i];
     if (!is_plain)
         return PyObject_Vectorcall(aio->base_create_task, stack, (size_t)count + 1, names);
-    if (keywords == 0) {
-        stack[1] = (PyObject *)loop;
-        return PyObject_Vectorcall(aio->task_class, stack, 1, loop->state->loop_keyword);
-    }
+    if (keywords == 0)
+        return loop_make(loop, aio->task_class, PyTuple_Pack(1, args[0]));
     PyObject *all = PyTuple_New(keywords + 1);
     if (!all)
         return NULL;
@@ -191,6 +203,8 @@ static int loop_traverse(struct loop_object *loop, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(loop));
     Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->done);
+    Py_VISIT(loop->keywords);
     for (size_t i = 0; i < loop->ready.count; i++)
         Py_VISIT(loop->ready.handles[(loop->ready.first + i) & (loop->ready.size - 1)]);
     for (size_t i = 0; i < loop->timers.count; i++)
@@ -201,6 +215,8 @@ static int loop_traverse(struct loop_object *loop, visitproc visit, void *arg)
 static int loop_clear(struct loop_object *loop)
 {
     Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->done);
+    Py_CLEAR(loop->keywords);
     loop_clear_all(loop);
     return 0;
 }
@@ -211,6 +227,10 @@ static void loop_dealloc(struct loop_object *loop)
     PyObject_GC_UnTrack(loop);
     loop_close_descriptors(loop);
     loop_clear(loop);
+    spares_free(&loop->handles);
+    spares_free(&loop->waiters);
+    spares_free(&loop->operations);
+    Py_CLEAR(loop->bytes);
     memory_free(loop->scratch);
     type->tp_free((PyObject *)loop);
     Py_DECREF(type);

@@ -1,11 +1,8 @@
 #include "python/aio/operation.h"
 
-#include <errno.h>
-#include <stddef.h>
-
+#include "python/aio/plain_socket.h"
 #include "python/aio/slots.h"
 #include "python/aio/waiter.h"
-#include "python/socket/socket_object.h"
 
 static const char *const operation_names[] = {
     [OPERATION_RECV] = "sock_recv",
@@ -17,38 +14,6 @@ static const char *const operation_names[] = {
 static bool operation_reads(const struct operation *operation)
 {
     return operation->kind != OPERATION_SENDALL;
-}
-
-bool socket_is_plain(const struct aio_state *aio, PyObject *socket)
-{
-    PyObject *class = (PyObject *)Py_TYPE(socket);
-    return class == aio->socket_class || class == aio->zolal_socket_class;
-}
-
-int socket_fd(const struct module_state *state, PyObject *socket)
-{
-    int fd;
-    if (Py_IS_TYPE(socket, (PyTypeObject *)state->aio.zolal_socket_class)) {
-        fd = ((struct socket_object *)socket)->fd;
-    } else {
-        PyObject *number = PyObject_CallMethodNoArgs(socket, state->strings[STRING_FILENO]);
-        fd = number ? (int)PyLong_AsLong(number) : -1;
-        Py_XDECREF(number);
-    }
-    if (fd < 0 && !PyErr_Occurred())
-        socket_raise(-EBADF);
-    return fd;
-}
-
-/* As asyncio says it, in debug mode. Returns 0, or -1 with an exception set. */
-static int socket_check_nonblocking(PyObject *socket)
-{
-    PyObject *timeout = PyObject_CallMethod(socket, "gettimeout", NULL);
-    int blocks = timeout ? timeout == Py_None || PyObject_IsTrue(timeout) : -1;
-    Py_XDECREF(timeout);
-    if (blocks > 0)
-        PyErr_SetString(PyExc_ValueError, "the socket must be non-blocking");
-    return blocks == 0 ? 0 : -1;
 }
 
 static void operation_end(struct operation *operation)
@@ -92,9 +57,9 @@ static bool operation_is_worth_a_try(const struct operation *operation, int fd)
 static PySendResult operation_step(struct operation *operation, PyObject **result)
 {
     struct loop_object *loop = operation->loop;
-    int fd = socket_fd(loop->state, operation->socket);
+    int fd = plain_socket_fd(loop->state, operation->socket);
     *result = NULL;
-    if (fd < 0 || (loop->is_debug && socket_check_nonblocking(operation->socket) < 0))
+    if (fd < 0 || (loop->is_debug && plain_socket_check(operation->socket) < 0))
         return PYGEN_ERROR;
     RECORDED(loop->state);
     if (operation_is_worth_a_try(operation, fd)) {
@@ -144,6 +109,10 @@ static PySendResult operation_send(struct operation *operation, PyObject *value,
     operation->is_running = false;
     if (sent == PYGEN_NEXT)
         return sent;
+    if (sent == PYGEN_RETURN) {
+        operation_end(operation);
+        return sent;
+    }
     PyObject *type, *raised, *traceback;
     PyErr_Fetch(&type, &raised, &traceback);
     operation_end(operation);
@@ -248,7 +217,7 @@ static PyObject *operation_new(struct loop_object *loop, enum operation_kind kin
                                PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t wanted = kind == OPERATION_ACCEPT ? 1 : 2;
-    if (names || count != wanted || !socket_is_plain(&loop->state->aio, args[0])) {
+    if (names || count != wanted || !plain_socket_is(&loop->state->aio, args[0])) {
         PyObject *stack[4] = {(PyObject *)loop};
         Py_ssize_t all = count + (names ? PyTuple_GET_SIZE(names) : 0);
         for (Py_ssize_t i = 0; i < all && i < 3; i++)
@@ -259,8 +228,10 @@ static PyObject *operation_new(struct loop_object *loop, enum operation_kind kin
                      wanted == 2 ? " and one thing more" : "");
         return NULL;
     }
+    PyTypeObject *type = loop->state->aio.operation_type;
+    PyObject *spare = spares_take(&loop->operations, type, 0);
     struct operation *operation =
-        PyObject_GC_New(struct operation, loop->state->aio.operation_type);
+        spare ? (struct operation *)spare : PyObject_GC_New(struct operation, type);
     if (!operation)
         return NULL;
     operation->loop = (struct loop_object *)Py_NewRef(loop);
@@ -337,12 +308,14 @@ static void operation_finalize(PyObject *object)
 static void operation_dealloc(struct operation *operation)
 {
     PyTypeObject *type = Py_TYPE(operation);
-    if (PyObject_CallFinalizerFromDealloc((PyObject *)operation) < 0)
+    if (operation->state == OPERATION_NEW &&
+        PyObject_CallFinalizerFromDealloc((PyObject *)operation) < 0)
         return;
     PyObject_GC_UnTrack(operation);
     operation_end(operation);
-    Py_CLEAR(operation->loop);
-    PyObject_GC_Del(operation);
+    struct loop_object *loop = operation->loop;
+    spares_give(&loop->operations, (PyObject *)operation);
+    Py_DECREF(loop);
     Py_DECREF(type);
 }
 

@@ -42,13 +42,6 @@ struct operation {
  * NULL with one set. */
 PyObject *operation_try(struct operation *operation, int fd);
 
-/* A socket of the standard library or of zolal itself; what derives from them may have methods of
- * its own, and is left to asyncio. */
-bool socket_is_plain(const struct aio_state *aio, PyObject *socket);
-
-/* Its descriptor; -1 with an exception set: OSError of EBADF where it is closed. */
-int socket_fd(const struct module_state *state, PyObject *socket);
-
 PyObject *loop_sock_recv(struct loop_object *loop, PyObject *const *args, Py_ssize_t count,
                          PyObject *names);
 PyObject *loop_sock_recv_into(struct loop_object *loop, PyObject *const *args, Py_ssize_t count,

@@ -152,12 +152,9 @@ static uint32_t slot_wanted(const struct slot *slot)
     return EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | (slot->wants_out ? EPOLLOUT : 0u);
 }
 
-int slot_register(struct loop_object *loop, struct slot *slot)
+static int slot_tell_epoll(struct loop_object *loop, struct slot *slot, uint32_t wanted)
 {
-    uint32_t wanted = slot_wanted(slot);
     void *data = slot_data(slot->fd, slot->generation);
-    if (wanted == slot->registered)
-        return 0;
     int result;
     loop->is_seen = false;
     if (wanted == 0) {
@@ -180,6 +177,12 @@ int slot_register(struct loop_object *loop, struct slot *slot)
     errno = -result;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
+}
+
+int slot_register(struct loop_object *loop, struct slot *slot)
+{
+    uint32_t wanted = slot_wanted(slot);
+    return wanted == slot->registered ? 0 : slot_tell_epoll(loop, slot, wanted);
 }
 
 int slots_register_all(struct loop_object *loop)

@@ -1,10 +1,11 @@
-/* One turn of the loop: wait, take what is ready and what is due, run it. */
+/* One turn of the loop: look at epoll, take what is ready and what is due, run it. */
 #include <errno.h>
 
 #include "base/clock.h"
 #include "event_loop/wakeup.h"
 #include "python/aio/handle.h"
 #include "python/aio/slots.h"
+#include "python/aio/waiter.h"
 #include "socket/kernel.h"
 
 enum { LOOK_NS = 20 * 1000 }; /* so old may a look at epoll be that found nothing */
@@ -72,9 +73,23 @@ static int run_in_python(struct loop_object *loop, PyObject *handle)
     return done ? 0 : -1;
 }
 
+static int run_waiter(struct loop_object *loop, struct waiter_object *waiter)
+{
+    if (!waiter->callback)
+        return 0;
+    if (!loop->is_debug && !loop->is_watched)
+        return waiter_run(waiter);
+    PyObject *handle = (PyObject *)waiter_as_handle(waiter);
+    int result = handle ? run_in_python(loop, handle) : -1;
+    Py_XDECREF(handle);
+    return result;
+}
+
 static int run_handle(struct loop_object *loop, PyObject *handle)
 {
     loop->budget = LOOP_BUDGET;
+    if (Py_IS_TYPE(handle, loop->state->aio.waiter_type))
+        return run_waiter(loop, (struct waiter_object *)handle);
     if (loop->is_debug || loop->is_watched || !handle_is_ours(loop->state, handle))
         return run_in_python(loop, handle);
     struct handle_object *ours = (struct handle_object *)handle;

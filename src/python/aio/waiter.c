@@ -7,12 +7,14 @@
 
 struct waiter_object *waiter_new(struct loop_object *loop, struct list *list)
 {
+    PyTypeObject *type = loop->state->aio.waiter_type;
+    PyObject *spare = spares_take(&loop->waiters, type, 0);
     struct waiter_object *waiter =
-        PyObject_GC_New(struct waiter_object, loop->state->aio.waiter_type);
+        spare ? (struct waiter_object *)spare : PyObject_GC_New(struct waiter_object, type);
     if (!waiter)
         return NULL;
     waiter->loop = (struct loop_object *)Py_NewRef(loop);
-    waiter->handle = waiter->message = NULL;
+    waiter->callback = waiter->context = waiter->message = NULL;
     waiter->state = WAITER_PENDING;
     waiter->is_blocking = true;
     list_init(&waiter->node);
@@ -25,15 +27,73 @@ struct waiter_object *waiter_new(struct loop_object *loop, struct list *list)
 /* It is pending no more. Returns 0, or -1 with MemoryError set. */
 static int waiter_finish(struct waiter_object *waiter, enum waiter_state state)
 {
-    PyObject *handle = waiter->handle;
-    waiter->handle = NULL;
+    Py_INCREF(waiter);
     waiter->state = state;
-    int result = handle ? ready_push(waiter->loop, handle) : 0;
-    if (list_is_linked(&waiter->node)) {
-        list_unlink(&waiter->node);
-        Py_DECREF(waiter);
+    waiter_abandon(waiter);
+    if (waiter->callback)
+        return ready_push(waiter->loop, (PyObject *)waiter);
+    Py_DECREF(waiter);
+    return 0;
+}
+
+/* A task's wake-up asks its future for the result, which is quick of asyncio's own. -1: an
+ * exception is set. */
+static int waiter_argument(struct waiter_object *waiter, PyObject **argument)
+{
+    struct loop_object *loop = waiter->loop;
+    const struct aio_state *aio = &loop->state->aio;
+    PyObject *owner =
+        PyCFunction_CheckExact(waiter->callback) ? PyCFunction_GET_SELF(waiter->callback) : NULL;
+    *argument = (PyObject *)waiter;
+    if (waiter->state != WAITER_DONE || !owner ||
+        !PyObject_TypeCheck(owner, (PyTypeObject *)aio->task_class))
+        return 0;
+    if (!loop->done) {
+        PyObject *future = PyObject_CallMethod((PyObject *)loop, "create_future", NULL);
+        PyObject *set = future ? PyObject_CallMethod(future, "set_result", "O", Py_None) : NULL;
+        Py_XDECREF(set);
+        if (!set) {
+            Py_XDECREF(future);
+            return -1;
+        }
+        loop->done = future;
     }
+    *argument = loop->done;
+    return 0;
+}
+
+struct handle_object *waiter_as_handle(struct waiter_object *waiter)
+{
+    PyObject *argument;
+    if (waiter_argument(waiter, &argument) < 0)
+        return NULL;
+    return handle_new(waiter->loop->state->aio.handle_type, waiter->loop, waiter->callback,
+                      &argument, 1, waiter->context);
+}
+
+/* As of a handle: that which failed is told to the loop's exception handler. */
+static int waiter_report(struct waiter_object *waiter)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    struct handle_object *handle = waiter_as_handle(waiter);
+    if (!handle)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    int result = handle ? handle_report(handle) : -1;
+    Py_XDECREF(handle);
     return result;
+}
+
+int waiter_run(struct waiter_object *waiter)
+{
+    PyObject *argument;
+    if (waiter_argument(waiter, &argument) < 0)
+        return -1;
+    PyObject *result = handle_call(waiter->context, waiter->callback, &argument, 1);
+    int outcome = result ? 0 : waiter_report(waiter);
+    Py_XDECREF(result);
+    return outcome;
 }
 
 void waiter_abandon(struct waiter_object *waiter)
@@ -72,34 +132,31 @@ int waiters_traverse(const struct list *list, visitproc visit, void *arg)
 static PyObject *waiter_add_done_callback(struct waiter_object *waiter, PyObject *const *args,
                                           Py_ssize_t count, PyObject *names)
 {
-    struct module_state *state = waiter->loop->state;
-    if (count != 1 || (names && PyTuple_GET_SIZE(names) > 1) || waiter->handle) {
+    Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
+    if (count != 1 || keywords > 1 || waiter->callback) {
         PyErr_SetString(PyExc_TypeError, "add_done_callback(callback, context=None), once");
         return NULL;
     }
-    PyObject *context = names && PyTuple_GET_SIZE(names) == 1 ? args[1] : NULL;
-    PyObject *self = (PyObject *)waiter;
-    PyObject *handle =
-        (PyObject *)handle_new(state->aio.handle_type, waiter->loop, args[0], &self, 1, context);
-    if (!handle)
+    bool is_given = keywords == 1 && args[1] != Py_None;
+    waiter->context = is_given ? Py_NewRef(args[1]) : PyContext_CopyCurrent();
+    if (!waiter->context)
         return NULL;
-    if (waiter->state == WAITER_PENDING)
-        waiter->handle = handle;
-    else if (ready_push(waiter->loop, handle) < 0)
+    waiter->callback = Py_NewRef(args[0]);
+    if (waiter->state != WAITER_PENDING && ready_push(waiter->loop, Py_NewRef(waiter)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
 static PyObject *waiter_remove_done_callback(struct waiter_object *waiter, PyObject *callback)
 {
-    struct handle_object *handle = (struct handle_object *)waiter->handle;
-    int same = handle && handle->callback
-                   ? PyObject_RichCompareBool(handle->callback, callback, Py_EQ)
-                   : 0;
+    bool has_one = waiter->callback && waiter->state == WAITER_PENDING;
+    int same = has_one ? PyObject_RichCompareBool(waiter->callback, callback, Py_EQ) : 0;
     if (same < 0)
         return NULL;
-    if (same > 0)
-        Py_CLEAR(waiter->handle);
+    if (same > 0) {
+        Py_CLEAR(waiter->callback);
+        Py_CLEAR(waiter->context);
+    }
     return PyLong_FromLong(same);
 }
 
@@ -143,17 +200,12 @@ static PyObject *waiter_cancelled(struct waiter_object *waiter, PyObject *unused
     return PyBool_FromLong(waiter->state == WAITER_CANCELLED);
 }
 
-static PyObject *waiter_get_loop(struct waiter_object *waiter, PyObject *unused)
-{
-    (void)unused;
-    return Py_NewRef(waiter->loop);
-}
-
 static int waiter_traverse(struct waiter_object *waiter, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(waiter));
     Py_VISIT(waiter->loop);
-    Py_VISIT(waiter->handle);
+    Py_VISIT(waiter->callback);
+    Py_VISIT(waiter->context);
     Py_VISIT(waiter->message);
     return 0;
 }
@@ -161,7 +213,8 @@ static int waiter_traverse(struct waiter_object *waiter, visitproc visit, void *
 /* The loop stays: a method may be called yet. */
 static int waiter_clear(struct waiter_object *waiter)
 {
-    Py_CLEAR(waiter->handle);
+    Py_CLEAR(waiter->callback);
+    Py_CLEAR(waiter->context);
     Py_CLEAR(waiter->message);
     return 0;
 }
@@ -171,8 +224,9 @@ static void waiter_dealloc(struct waiter_object *waiter)
     PyTypeObject *type = Py_TYPE(waiter);
     PyObject_GC_UnTrack(waiter);
     waiter_clear(waiter);
-    Py_CLEAR(waiter->loop);
-    PyObject_GC_Del(waiter);
+    struct loop_object *loop = waiter->loop;
+    spares_give(&loop->waiters, (PyObject *)waiter);
+    Py_DECREF(loop);
     Py_DECREF(type);
 }
 
@@ -184,9 +238,28 @@ static PyMethodDef waiter_methods[] = {
     {"result", (PyCFunction)waiter_result, METH_NOARGS, NULL},
     {"done", (PyCFunction)waiter_done, METH_NOARGS, NULL},
     {"cancelled", (PyCFunction)waiter_cancelled, METH_NOARGS, NULL},
-    {"get_loop", (PyCFunction)waiter_get_loop, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
+
+/* A task asks for the first two at each wait: they are told without a look-up. get_loop() is a weak
+ * reference, which returns the loop when it is called. */
+static PyObject *waiter_get(struct waiter_object *waiter, PyObject *name)
+{
+    PyObject *const *strings = waiter->loop->state->strings;
+    if (name == strings[STRING_FUTURE_BLOCKING])
+        return PyBool_FromLong(waiter->is_blocking);
+    if (name == strings[STRING_GET_LOOP])
+        return PyWeakref_NewRef((PyObject *)waiter->loop, NULL);
+    return PyObject_GenericGetAttr((PyObject *)waiter, name);
+}
+
+static int waiter_set(struct waiter_object *waiter, PyObject *name, PyObject *value)
+{
+    if (name != waiter->loop->state->strings[STRING_FUTURE_BLOCKING] || value != Py_False)
+        return PyObject_GenericSetAttr((PyObject *)waiter, name, value);
+    waiter->is_blocking = false;
+    return 0;
+}
 
 static PyMemberDef waiter_members[] = {
     {"_asyncio_future_blocking", T_BOOL, offsetof(struct waiter_object, is_blocking), 0, NULL},
@@ -199,6 +272,8 @@ static PyType_Slot waiter_slots[] = {
     {Py_tp_dealloc, waiter_dealloc},
     {Py_tp_traverse, waiter_traverse},
     {Py_tp_clear, waiter_clear},
+    {Py_tp_getattro, waiter_get},
+    {Py_tp_setattro, waiter_set},
     {Py_tp_methods, waiter_methods},
     {Py_tp_members, waiter_members},
     {0, NULL},

@@ -8,12 +8,14 @@
 
 enum waiter_state { WAITER_PENDING, WAITER_DONE, WAITER_CANCELLED };
 
-/* `node`: in a slot's list while it is pending, which then has a reference. `handle`: its done
- * callback, NULL before there is one and after it was made ready. */
+/* `node`: in a slot's list while it is pending, which then has a reference. `callback`: what is to
+ * be called when it is done, in `context`; NULL before and after. Done, it is in the loop's ring
+ * itself, without a handle. */
 struct waiter_object {
     PyObject_HEAD struct list node;
     struct loop_object *loop;
-    PyObject *handle;
+    PyObject *callback;
+    PyObject *context;
     PyObject *message; /* of the cancellation, or NULL */
     enum waiter_state state;
     bool is_blocking; /* _asyncio_future_blocking */
@@ -27,6 +29,13 @@ void waiter_abandon(struct waiter_object *waiter);
 
 /* All of a slot's list are done. Returns 0, or -1 with MemoryError set. */
 int waiters_wake(struct loop_object *loop, struct list *list);
+
+/* Call its callback, as handle_run() does. */
+int waiter_run(struct waiter_object *waiter);
+
+/* A handle that does; none will be called by waiter_run() any more. A new reference, or NULL with
+ * an exception set. */
+struct handle_object *waiter_as_handle(struct waiter_object *waiter);
 
 /* Forget all of them, at the loop's end. */
 void waiters_drop(struct list *list);
