@@ -122,6 +122,42 @@ def test_what_write_refuses():
     zolal.run(main())
 
 
+class Keeper(asyncio.Protocol):
+    """Keeps every other message; each has the hash of what is in it."""
+
+    def __init__(self):
+        self.kept, self.count, self.lengths = [], 0, set()
+
+    def data_received(self, data):
+        self.lengths.add(len(data))
+        assert hash(data) == hash(bytes(bytearray(data)))
+        self.count += 1
+        if self.count % 2:
+            self.kept.append((data, bytearray(data)))
+
+
+def test_a_message_that_was_kept_stays_as_it_was():
+    async def main():
+        loop = asyncio.get_running_loop()
+        failed = []
+        loop.set_exception_handler(lambda loop, context: failed.append(context))
+        a, b = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+        other, keeper = await loop.create_connection(Keeper, sock=b)
+        lengths = [1, 511, 512, 600, 700, 700, 1024, 1024, 1024, 600, 1024, 3000, 3000, 65536]
+        for number, length in enumerate(3 * lengths):
+            transport.write(bytes([number + 1]) * length)
+            while keeper.count == number and not failed:
+                await asyncio.sleep(0)
+        assert keeper.lengths == set(lengths) and not failed
+        assert len(keeper.kept) == keeper.count // 2
+        assert all(data == copy for data, copy in keeper.kept)
+        transport.close()
+        other.close()
+
+    zolal.run(main())
+
+
 def test_nothing_is_left_of_a_transport():
     gone = []
 

@@ -34,6 +34,44 @@ static PyObject *stream_no_data(struct module_state *state, PyObject *self, int6
     return stream_fail(state, self, "Fatal read error on socket transport");
 }
 
+/* Of these sizes the last object that was received is kept and filled again, where its protocol has
+ * not kept it: glibc takes its time for blocks beyond 1 KiB. */
+enum { SPARE_LEAST = 512, SPARE_MOST = 64 * 1024 };
+
+/* That of what it held before. */
+static void bytes_forget_hash(PyObject *bytes)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    ((PyBytesObject *)bytes)->ob_shash = -1;
+#pragma GCC diagnostic pop
+}
+
+static PyObject *bytes_take(struct loop_object *loop, const char *data, Py_ssize_t len)
+{
+    PyObject *bytes = loop->bytes;
+    if (!bytes || len > loop->bytes_room || len < loop->bytes_room / 2)
+        return PyBytes_FromStringAndSize(data, len);
+    loop->bytes = NULL;
+    Py_SET_SIZE(bytes, len);
+    memcpy(PyBytes_AS_STRING(bytes), data, (size_t)len);
+    PyBytes_AS_STRING(bytes)[len] = '\0';
+    bytes_forget_hash(bytes);
+    return bytes;
+}
+
+/* The end of bytes_take(). */
+static void bytes_give(struct loop_object *loop, PyObject *bytes)
+{
+    Py_ssize_t len = Py_SIZE(bytes);
+    if (Py_REFCNT(bytes) != 1 || len < SPARE_LEAST || len > SPARE_MOST) {
+        Py_DECREF(bytes);
+        return;
+    }
+    Py_XSETREF(loop->bytes, bytes);
+    loop->bytes_room = len;
+}
+
 /* protocol.data_received(bytes) */
 static PyObject *stream_receive(struct loop_object *loop, PyObject *self, PyObject *protocol,
                                 int fd)
@@ -45,12 +83,12 @@ static PyObject *stream_receive(struct loop_object *loop, PyObject *self, PyObje
     int64_t n = kernel_recv(fd, scratch, LOOP_SCRATCH, MSG_DONTWAIT);
     if (n <= 0)
         return stream_no_data(state, self, n);
-    PyObject *bytes = PyBytes_FromStringAndSize(scratch, (Py_ssize_t)n);
+    PyObject *bytes = bytes_take(loop, scratch, (Py_ssize_t)n);
     if (!bytes)
         return NULL;
     PyObject *done =
         PyObject_CallMethodOneArg(protocol, state->strings[STRING_DATA_RECEIVED], bytes);
-    Py_DECREF(bytes);
+    bytes_give(loop, bytes);
     return done ? done
                 : stream_fail(state, self, "Fatal error: protocol.data_received() call failed.");
 }
@@ -103,8 +141,10 @@ static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
     if (!loop || !core->protocol || core->conn_lost)
         Py_RETURN_NONE;
     PyObject *protocol = Py_NewRef(core->protocol); /* it may set another one */
+    Py_INCREF(loop);
     PyObject *done = core->is_buffered ? stream_receive_into(loop, self, protocol, core->fd)
                                        : stream_receive(loop, self, protocol, core->fd);
+    Py_DECREF(loop);
     Py_DECREF(protocol);
     if (!done)
         return NULL;
