@@ -120,11 +120,11 @@ static int accept_failed(const struct acceptance *accept, int result)
     return done ? 0 : -1;
 }
 
-/* One, and all where there was one in the turn before: accept(2) of an empty queue is dear, as the
+/* One, and all where there was one at the look before: accept(2) of an empty queue is dear, as the
  * kernel makes a socket first. */
 static long accept_most(const struct loop_object *loop, const struct slot *slot, long backlog)
 {
-    return slot->accepted_in + 1 == loop->turns && backlog > 0 ? backlog : 1;
+    return slot->accepted_in + 1 == loop->looks && backlog > 0 ? backlog : 1;
 }
 
 /* Take connections from the queue; if some are left, epoll(7) says so again. Returns 0 or -1. */
@@ -134,7 +134,7 @@ static int accept_some(const struct acceptance *accept, int listener, long backl
     if (!slot)
         return -1;
     long most = accept_most(accept->loop, slot, backlog);
-    slot->accepted_in = accept->loop->turns;
+    slot->accepted_in = accept->loop->looks;
     for (long i = 0; i < most; i++) {
         struct address peer = {.len = sizeof(peer.storage)};
         int fd = kernel_accept4(listener, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);

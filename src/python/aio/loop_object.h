@@ -71,7 +71,7 @@ struct loop_object {
     bool is_waiting;  /* in epoll_wait(2), without the GIL */
     bool is_woken;    /* since that began */
     bool has_forked;  /* children may have its descriptors */
-    uint64_t turns;   /* begun */
+    uint64_t looks;   /* at epoll, begun */
     bool is_seen;     /* callbacks may be run without another look at epoll, see turn.c */
     uint64_t seen_ns; /* clock_monotonic_ns() of the last look, if that found nothing; else 0 */
     int budget;       /* of the callback that runs: see LOOP_BUDGET */

@@ -27,7 +27,7 @@ struct slot {
     bool is_ended;  /* EPOLLRDHUP, EPOLLHUP, EPOLLERR or EPOLLPRI came: no short read is the last */
     bool wants_out; /* an operation had to wait for room once */
     uint8_t ignores;      /* so many events: a transport has left it, see slot_transport.h */
-    uint64_t accepted_in; /* of a listening socket: the latest turn in which a connection came */
+    uint64_t accepted_in; /* of a listening socket: the latest look that brought a connection */
     PyObject *socket;     /* weak reference to whose operations use it, or NULL */
     PyObject *transport;  /* of ours that has the descriptor, borrowed; or NULL */
     PyObject *reader;     /* handles of add_reader and add_writer, or NULL */

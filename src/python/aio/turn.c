@@ -133,8 +133,8 @@ PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
     if (loop_check_open(loop) < 0)
         return NULL;
     recording_join(loop->state);
-    loop->turns++;
     if (!loop_is_seen(loop)) {
+        loop->looks++;
         int count = wait_for_events(loop, loop_timeout(loop));
         if (count < 0 || dispatch_events(loop, count) < 0)
             return NULL;
