@@ -313,3 +313,19 @@ class SocketOperation:
 
 def make_stream_transport(base: type, /) -> Any:
     """The loop's class of transports for streams, which derives from asyncio's."""
+
+class TLSCore:
+    """The part of asyncio's SSLProtocol that is in C, to derive from together with it."""
+
+    def _do_read(self) -> None: ...
+    def _write_appdata(self, list_of_data: Any, /) -> None: ...
+
+class TLSMethods:
+    """The part of asyncio's transport for TLS that is in C, to derive from together with it."""
+
+    @classmethod
+    def _adopt(cls, transports: type, /) -> None:
+        """The class of transports that has the slots "_closed" and "_ssl_protocol"."""
+
+    def write(self, data: Any, /) -> None: ...
+    def is_closing(self) -> bool: ...

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import zolal.socket
 from zolal import _zolal
 from zolal.recording import follow_recording, wants_xray
+from zolal.tls import TLSLoop
 
 __all__ = ["EventLoop", "new_event_loop", "run"]
 
@@ -74,9 +75,10 @@ if sys.version_info >= (3, 12):
 _sendfile_native: Any = vars(selector_events.BaseSelectorEventLoop)["_sendfile_native"]
 
 
-class EventLoop(_zolal.LoopCore, asyncio.SelectorEventLoop):
+class EventLoop(_zolal.LoopCore, TLSLoop):
     """An asyncio event loop. Callbacks, timers, waiting, sockets, servers and streams' transports
-    are in C; what else there is (TLS, subprocesses, look-ups, executors) is asyncio's own on top.
+    are in C; what else there is (TLS handshakes, subprocesses, look-ups, executors) is asyncio's
+    own on top.
 
     `xray`: print what its tasks do, as they end; None: if ZOLAL_XRAY=1 says so."""
 

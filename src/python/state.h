@@ -78,9 +78,22 @@
     X(ACCEPT_FAILED, "_accept_failed")                   \
     X(ACCEPT_LATER, "_accept_later")                     \
     X(ACCEPTED, "_accepted")                             \
-    X(ACCEPTED_SECURE, "_accepted_secure")  \
+    X(ACCEPTED_SECURE, "_accepted_secure")               \
     X(GET_LOOP, "get_loop")                              \
-    X(FUTURE_BLOCKING, "_asyncio_future_blocking")
+    X(FUTURE_BLOCKING, "_asyncio_future_blocking")       \
+    X(WRITE, "write")                                    \
+    X(READ, "read")                                      \
+    X(CALL_SOON, "call_soon")                            \
+    X(SSLOBJ, "_sslobj")                                 \
+    X(RECEIVED, "_received")                             \
+    X(DO_READ, "_do_read")                               \
+    X(DO_WRITE, "_do_write")                             \
+    X(CALL_EOF_RECEIVED, "_call_eof_received")           \
+    X(START_SHUTDOWN, "_start_shutdown")                 \
+    X(CONTROL_APP_WRITING, "_control_app_writing")       \
+    X(CONTROL_SSL_READING, "_control_ssl_reading")       \
+    X(APP_GET_BUFFER, "_app_protocol_get_buffer")        \
+    X(APP_BUFFER_UPDATED, "_app_protocol_buffer_updated")
 
 enum state_string {
 #define X(name, text) STRING_##name,

@@ -8,8 +8,7 @@
 #include "python/aio/waiter.h"
 #include "python/state.h"
 
-/* module.attribute or module.class.attribute; a new reference, or NULL. */
-static PyObject *import_attribute(const char *module, const char *attribute)
+PyObject *aio_import_attribute(const char *module, const char *attribute)
 {
     PyObject *found = PyImport_ImportModule(module);
     while (found && attribute) {
@@ -26,8 +25,8 @@ static PyObject *import_attribute(const char *module, const char *attribute)
 
 int aio_import(struct aio_state *aio)
 {
-#define X(name, module, attribute)                                        \
-    if (!aio->name && !(aio->name = import_attribute(module, attribute))) \
+#define X(name, module, attribute)                                            \
+    if (!aio->name && !(aio->name = aio_import_attribute(module, attribute))) \
         return -1;
     AIO_IMPORTS(X)
 #undef X
@@ -38,7 +37,7 @@ int aio_import(struct aio_state *aio)
 int aio_add(PyObject *module)
 {
     if (handle_types_add(module) < 0 || waiter_type_add(module) < 0 ||
-        operation_type_add(module) < 0 || stream_transport_add(module) < 0)
+        operation_type_add(module) < 0 || stream_transport_add(module) < 0 || tls_add(module) < 0)
         return -1;
     return loop_type_add(module);
 }
@@ -50,12 +49,13 @@ int aio_traverse(struct aio_state *aio, visitproc visit, void *arg)
     AIO_IMPORTS(X)
 #undef X
     Py_VISIT(aio->transport_class);
-    return 0;
+    return tls_traverse(&aio->tls, visit, arg);
 }
 
 void aio_clear(struct aio_state *aio)
 {
     Py_CLEAR(aio->transport_class);
+    tls_clear(&aio->tls);
 #define X(name, ...) Py_CLEAR(aio->name);
     AIO_TYPES(X)
     AIO_IMPORTS(X)

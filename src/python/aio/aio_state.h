@@ -6,11 +6,13 @@
 #include <Python.h>
 #include <stdbool.h>
 
+#include "python/aio/tls_state.h"
+
 /* Our types, made with the module: enumerator. */
 #define AIO_TYPES(X) \
     X(loop_type)     \
     X(handle_type)   \
-    X(timer_type) X(waiter_type) X(operation_type)
+    X(timer_type) X(waiter_type) X(operation_type) X(tls_core_type) X(tls_methods)
 
 /* What a transport's write buffer is: asyncio's methods work on it. */
 #if PY_VERSION_HEX >= 0x030C0000
@@ -66,10 +68,14 @@ struct aio_state {
     PyObject *transport_class; /* of make_stream_transport(); NULL: none yet */
     Py_ssize_t core_offset;    /* of the struct stream_core in an object of it */
     bool has_fd;               /* plain_sockets_are_known() */
+    struct tls_state tls;
 };
 
 /* Add the types to the module. Returns 0, or -1 with an exception set. */
 int aio_add(PyObject *module);
+
+/* module.attribute or module.class.attribute; a new reference, or NULL with an exception set. */
+PyObject *aio_import_attribute(const char *module, const char *attribute);
 
 /* Import what is not there yet. Returns 0, or -1 with an exception set. */
 int aio_import(struct aio_state *aio);

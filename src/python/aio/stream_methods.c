@@ -6,6 +6,7 @@
 
 #include "python/aio/loop_object.h"
 #include "python/aio/stream_life.h"
+#include "python/aio/tls_core.h"
 #include "python/exception.h"
 #include "python/socket/socket_object.h"
 
@@ -130,6 +131,22 @@ static PyObject *stream_receive_into(struct loop_object *loop, PyObject *self, P
                 : stream_fail(state, self, "Fatal error: protocol.buffer_updated() call failed.");
 }
 
+/* What came is decrypted from memory that all connections share. */
+static PyObject *stream_receive_tls(struct loop_object *loop, PyObject *self,
+                                    struct tls_core *protocol, int fd)
+{
+    char *scratch = loop_scratch(loop);
+    if (!scratch)
+        return NULL;
+    int64_t n = kernel_recv(fd, scratch, TLS_RECEIVE, MSG_DONTWAIT);
+    if (n <= 0)
+        return stream_no_data(loop->state, self, n);
+    PyObject *done = tls_receive(protocol, scratch, (size_t)n);
+    return done ? done
+                : stream_fail(loop->state, self,
+                              "Fatal error: protocol.buffer_updated() call failed.");
+}
+
 static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
 {
     struct module_state *state;
@@ -141,9 +158,13 @@ static PyObject *stream_read_ready(PyObject *self, PyObject *unused)
     if (!loop || !core->protocol || core->conn_lost)
         Py_RETURN_NONE;
     PyObject *protocol = Py_NewRef(core->protocol); /* it may set another one */
+    PyObject *done;
     Py_INCREF(loop);
-    PyObject *done = core->is_buffered ? stream_receive_into(loop, self, protocol, core->fd)
-                                       : stream_receive(loop, self, protocol, core->fd);
+    if (core->is_buffered && PyObject_TypeCheck(protocol, state->aio.tls_core_type))
+        done = stream_receive_tls(loop, self, (struct tls_core *)protocol, core->fd);
+    else
+        done = core->is_buffered ? stream_receive_into(loop, self, protocol, core->fd)
+                                 : stream_receive(loop, self, protocol, core->fd);
     Py_DECREF(loop);
     Py_DECREF(protocol);
     if (!done)
@@ -175,6 +196,33 @@ static PyObject *stream_write_rest(struct module_state *state, PyObject *self, P
     PyObject *done = rest ? PyObject_Vectorcall(state->aio.base_write, args, 2, NULL) : NULL;
     Py_XDECREF(rest);
     return done;
+}
+
+int stream_send(struct module_state *state, PyObject *self, const char *data, size_t len)
+{
+    struct stream_core *core = stream_core_of(state, self);
+    struct loop_object *loop = core ? stream_loop(state, core) : NULL;
+    int is_free = loop ? core_is_free(core) : 0;
+    if (is_free < 0)
+        return -1;
+    RECORDED(state);
+    if (loop)
+        loop->is_seen = false; /* who receives it may be on this loop, too */
+    int64_t n = is_free ? kernel_send(core->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+    if (n == (int64_t)len)
+        return 0;
+    PyObject *done = NULL;
+    if (n >= 0 || n == -EAGAIN || n == -EINTR) {
+        size_t sent = n > 0 ? (size_t)n : 0;
+        PyObject *rest = PyBytes_FromStringAndSize(data + sent, (Py_ssize_t)(len - sent));
+        done = rest ? stream_write_rest(state, self, rest, 0) : NULL;
+        Py_XDECREF(rest);
+    } else {
+        socket_raise(n);
+        done = stream_fail(state, self, "Fatal write error on socket transport");
+    }
+    Py_XDECREF(done);
+    return done ? 0 : -1;
 }
 
 static PyObject *stream_write(PyObject *self, PyObject *data)

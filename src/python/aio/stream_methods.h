@@ -5,9 +5,13 @@
 
 #include "python/state.h"
 
-/* self._fatal_error(the exception that is set, message). None; NULL with an exception set: what a
- * program is ended by is not reported, and stays. */
+/* self._fatal_error(the exception that is set, message), of a transport or of TLS on one. None; NULL
+ * with an exception set: what a program is ended by is not reported, and stays. */
 PyObject *stream_fail(struct module_state *state, PyObject *self, const char *message);
+
+/* What write() does, for bytes that are no object yet. `self`: a transport that has a struct
+ * stream_core. Returns 0, or -1 with an exception set. */
+int stream_send(struct module_state *state, PyObject *self, const char *data, size_t len);
 
 /* Add make_stream_transport() to the module, which makes the class from asyncio's. Returns 0, or -1
  * with an exception set. */
