@@ -98,8 +98,5 @@ static int read_code(const struct frames *frames, uint64_t code, struct frames_c
 int frames_code(const struct frames *frames, uint64_t code, struct frames_code *out)
 {
     struct memory_guard guard;
-    int error = errno;
-    int result = read_code(memory_guarded(&guard, frames), code, out);
-    errno = error;
-    return result;
+    return read_code(memory_guarded(&guard, frames), code, out);
 }

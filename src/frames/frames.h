@@ -88,7 +88,7 @@ const char *frames_end_text(enum frames_end end);
  * Async-signal-safe, with or without the GIL; errno stays. Without it, as at nearly every system
  * call that Python makes, 20 frames take some 35 nanoseconds. With it the thread may be in the
  * middle of something (a signal handler): the kernel is then asked whether what looks like a
- * pointer is one, by a setitimer(2) that fails, for each page of memory; about a microsecond. */
+ * pointer is one, by an rt_sigprocmask(2) that fails, for each page: about a microsecond. */
 enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys, size_t max,
                             size_t *count);
 

@@ -81,26 +81,15 @@ INLINE uint64_t code_key(const struct frames *frames, bool is_own, uint64_t code
     return sum.total ? sum.total : 1;
 }
 
-static void guarded_keys(const struct frames *guarded, const struct frames_key *keys, size_t count,
-                         uint64_t *code_keys)
-{
-    int error = errno;
-    for (size_t i = 0; i < count; i++)
-        code_keys[i] = code_key(guarded, false, keys[i].code);
-    errno = error;
-}
-
 void frames_code_keys(const struct frames *frames, const struct frames_key *keys, size_t count,
                       uint64_t *code_keys)
 {
     struct memory_guard guard;
     const struct frames *guarded = memory_guarded(&guard, frames);
-    if (guarded->read) {
-        guarded_keys(guarded, keys, count, code_keys);
-        return;
-    }
-    for (size_t i = 0; i < count; i++)
-        code_keys[i] = code_key(frames, true, keys[i].code);
+    for (size_t i = 0; guarded->read && i < count; i++)
+        code_keys[i] = code_key(guarded, false, keys[i].code);
+    for (size_t i = 0; !guarded->read && i < count; i++)
+        code_keys[i] = code_key(guarded, true, keys[i].code);
 }
 
 uint64_t frames_code_key(const struct frames *frames, uint64_t code)

@@ -81,8 +81,5 @@ static uint32_t read_line(const struct frames *frames, uint64_t code, uint64_t i
 uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instruction)
 {
     struct memory_guard guard;
-    int error = errno;
-    uint32_t line = read_line(memory_guarded(&guard, frames), code, instruction);
-    errno = error;
-    return line;
+    return read_line(memory_guarded(&guard, frames), code, instruction);
 }

@@ -228,12 +228,8 @@ enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys
         return FRAMES_NO_THREAD;
     struct memory_guard guard;
     const struct frames *guarded = memory_guarded(&guard, frames);
-    if (guarded == frames)
-        return walk_own(frames, thread, keys, max, count);
-    int error = errno;
-    enum frames_end end = walk_remote(guarded, thread, keys, max, count);
-    errno = error;
-    return end;
+    return guarded->read ? walk_remote(guarded, thread, keys, max, count)
+                         : walk_own(guarded, thread, keys, max, count);
 }
 
 const char *frames_end_text(enum frames_end end)
