@@ -48,7 +48,7 @@ struct frames {
 /* Find the interpreter of this process, by dlsym(3) among the symbols that all of it sees. Returns
  * 0; -ENOENT: there is no Python (yet: it may be loaded later); -ENOSYS: there is one, `version`,
  * whose structs are not known. It need not be initialised: until it is, a walk gives
- * FRAMES_NO_THREAD. Asks once a symbol, half a microsecond in all, so it may be called again. Not
+ * FRAMES_NO_THREAD. Asks once a symbol, some microseconds in all, so it may be called again. Not
  * from a signal handler. */
 int frames_find(struct frames *frames);
 

@@ -169,6 +169,7 @@ def test_an_old_python():
             [python, "-c", "print(flush=True); input()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={},
         )
         child.stdout.readline()
         try:
