@@ -8,7 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from running import APPS, PATIENCE, THREADS, Server
+from running import APPS, PATIENCE, THREADS, UNDER_ASAN, Server
+
+if UNDER_ASAN:
+    # What is preloaded for ASan must come first: no server may start anew with another before it.
+    os.environ.setdefault("ZOLAL_XRAY_FOLDER", "")
 
 
 @pytest.fixture(scope="session")

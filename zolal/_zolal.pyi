@@ -122,6 +122,10 @@ def trace_enter(text: str, line: int = 0, kind: str = "call", /) -> None:
 def trace_leave(failed: bool = False, kind: str = "call", /) -> None:
     """Record that it is over, whether an exception left it."""
 
+def recording_join_preload() -> str | None:
+    """The library of `zolal trace` records from now on what others than this extension call. The
+    path of its recording; "": it has none; None: it is not loaded."""
+
 def recording_path() -> str | None:
     """Of this process's recording, "" when it lies in anonymous memory; None: there is none."""
 
@@ -139,10 +143,11 @@ def trace_request_end(status: int, bytes: int, /) -> None:
 
 class Event(NamedTuple):
     kind: str
-    """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave", "lost"."""
+    """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave",
+    "first_line", "lost"."""
     op: str
     """Of a call its name, "recvfrom"; of python_*: "application", "next", "close", "read", "write",
-    "start_response", "call"; else ""."""
+    "start_response", "call"; of a first line "received", "sent"; else ""."""
     thread: int  # gettid(2)
     connection: int  # 0: none
     request: int  # 0: none
@@ -155,12 +160,15 @@ class Event(NamedTuple):
     args: bytes  # layouts: src/trace/event.h
     place: tuple[tuple[str, int], ...] | None = None
     """Of a call: ("function (file)", line), ..., the innermost first. No part of the sequence."""
+    encrypted: bool = False
+    """Of a call: what it has moved begins a TLS record. No part of the sequence."""
 
 class Reader:
     """Reads a recording, live or after its process is gone."""
 
-    def __init__(self, path: str) -> None:
-        """OSError when it cannot be opened, ValueError when it is no recording of this version."""
+    def __init__(self, path: str, offset: int = 0) -> None:
+        """`offset`: where it begins in the file. OSError when it cannot be opened, ValueError when
+        it is no recording of this version."""
 
     pid: int
     ended: bool
@@ -168,6 +176,13 @@ class Reader:
 
     def read(self, most: int = 10000) -> list[Event]:
         """What is new, oldest first; [] when there is nothing now."""
+
+    def header(self) -> dict[str, Any]:
+        """Whose recording it is: pid, parent, program (NULs between the arguments), python, note,
+        began_monotonic_ns, began_realtime_ns, filled_up (errno: why it grew no more), dropped."""
+
+    def copy(self, fd: int, /) -> int:
+        """Write a recording of what this one has to `fd`, without its holes; how many bytes."""
 
     def close(self) -> None: ...
 

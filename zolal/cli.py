@@ -39,6 +39,7 @@ Examples:
   zolal hello:app --xray                    see each request's kernel calls
   zolal hello:app --debug                   develop: reloads, shows tracebacks in the browser
   zolal echo                                the TCP echo server: see zolal echo --help
+  zolal trace -- python client.py           any program's kernel calls: see zolal trace --help
 
 Exit status: 0 after SIGTERM or Ctrl-C, 2 usage, 3 could not start,
 4 the application could not be loaded. A second signal ends it at once.
@@ -232,9 +233,10 @@ def start_recording(xray: bool) -> str:
 def start_xray(path: str, calls: bool = False) -> Follower:
     if not path:
         fail("--xray needs a recording in a file, and there is no room for one", EXIT_CANNOT_START)
+    from zolal import preload
     from zolal.xray.follow import Follower
 
-    return Follower(path, calls)
+    return Follower(path, calls, preload.join())
 
 
 def add_common(add: Callable[..., object], default_bind: str, xray: str) -> None:
@@ -266,7 +268,9 @@ def check_common(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="zolal",
-        usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]\n       zolal echo [OPTIONS]",
+        usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]\n       zolal echo [OPTIONS]\n"
+        "       zolal run [--xray] PROGRAM...\n       zolal trace [OPTIONS] -- COMMAND...\n"
+        "       zolal xray FILE [OPTIONS]",
         description="Serve a WSGI application.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
@@ -349,11 +353,24 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command: serve a WSGI application, or what the first argument names."""
+    is_command = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments[:1]) == ["echo"]:
         from zolal.echo import main as echo
 
         return echo(arguments[1:])
+    if list(arguments[:1]) == ["trace"]:
+        from zolal.trace.command import trace_main
+
+        return trace_main(arguments[1:])
+    if list(arguments[:1]) == ["run"]:
+        from zolal.program import main as run_program
+
+        return run_program(arguments[1:])
+    if list(arguments[:1]) == ["xray"]:
+        from zolal.trace.command import xray_main
+
+        return xray_main(arguments[1:])
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.application is None:
@@ -367,6 +384,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "leave --workers out or write --workers 1"
         )
     check_common(parser, options)
+    if options.xray and is_command:
+        from zolal import preload
+
+        preload.restart()
     reload = options.debug if options.reload is None else options.reload
     if options.reload_extra and not reload:
         parser.error("--reload-extra needs --reload")

@@ -60,12 +60,13 @@ def record_places() -> None:
 def follow_recording() -> None:
     """Let another process print it, as it grows."""
     global _follower
+    from zolal import preload
     from zolal.xray.follow import Follower
 
     with _lock:
         path = start_recording(True)
         if path and (_follower is None or _follower.path != path):
-            _follower = Follower(path)
+            _follower = Follower(path, program=preload.join())
 
 
 @atexit.register

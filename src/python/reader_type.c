@@ -9,11 +9,12 @@ struct reader_object {
     PyObject_HEAD struct reader *reader; /* NULL: closed */
 };
 
-enum { EVENT_FIELDS = 13, EVENT_IN_SEQUENCE = 12 };
+enum { EVENT_FIELDS = 14, EVENT_IN_SEQUENCE = 12 };
 
 static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
-    {"kind", "call, request_begin, request_end, state, python_enter, python_leave, lost"},
-    {"op", "the call's name, the state left, or what Python was called for"},
+    {"kind",
+     "call, request_begin, request_end, state, python_enter, python_leave, first_line, lost"},
+    {"op", "the call's name, the state left, what Python was called for, received or sent"},
     {"thread", "gettid(2)"},
     {"connection", "its number, 0: none"},
     {"request", "its number, 0: none"},
@@ -25,6 +26,7 @@ static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
     {"name", "what is called"},
     {"args", "more arguments, as src/trace/event.h says"},
     {"place", "of a call: the lines of Python that led to it"},
+    {"encrypted", "of a call: the bytes that it moved begin a TLS record"},
     {NULL, NULL},
 };
 
@@ -44,6 +46,7 @@ static const char *event_kind(const struct trace_event *event)
         [TRACE_STATE] = "state",
         [TRACE_PYTHON_ENTER] = "python_enter",
         [TRACE_PYTHON_LEAVE] = "python_leave",
+        [TRACE_FIRST_LINE] = "first_line",
         [TRACE_LOST] = "lost",
     };
     const char *name = event->kind <= TRACE_LOST ? names[event->kind] : NULL;
@@ -68,7 +71,10 @@ static const char *event_operation(const struct trace_event *event)
         TRACE_PYTHON_CALLS(X)
 #undef X
     };
+    static const char *const ways[] = {[TRACE_RECEIVED] = "received", [TRACE_SENT] = "sent"};
     switch (event->kind) {
+    case TRACE_FIRST_LINE:
+        return name_of(ways, sizeof(ways) / sizeof(*ways), event->op);
     case TRACE_CALL:
         return name_of(calls, TRACE_OPERATION_COUNT, event->op);
     case TRACE_PYTHON_ENTER:
@@ -124,6 +130,7 @@ static PyObject *event_object(struct module_state *state, struct reader *reader,
         name_object(reader, is_call ? 0 : event->name),
         PyBytes_FromStringAndSize((const char *)from->args, (Py_ssize_t)from->args_len),
         place_object(reader, is_call ? event->name : 0),
+        PyBool_FromLong(is_call && (event->flags & TRACE_ENCRYPTED)),
     };
     bool failed = false;
     for (Py_ssize_t i = 0; i < EVENT_FIELDS; i++) {
@@ -137,16 +144,17 @@ static PyObject *event_object(struct module_state *state, struct reader *reader,
 
 static int reader_object_init(struct reader_object *self, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"path", NULL};
+    static char *names[] = {"path", "offset", NULL};
     PyObject *path;
+    unsigned long long offset = 0;
     struct error err = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&:Reader", names, PyUnicode_FSConverter,
-                                     &path))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|K:Reader", names, PyUnicode_FSConverter,
+                                     &path, &offset))
         return -1;
     if (self->reader)
         reader_close(self->reader);
     self->reader = NULL;
-    int result = reader_open(&self->reader, PyBytes_AS_STRING(path), &err);
+    int result = reader_open(&self->reader, PyBytes_AS_STRING(path), offset, &err);
     Py_DECREF(path);
     if (result == 0)
         return 0;
@@ -207,6 +215,50 @@ static PyObject *reader_object_ended(struct reader_object *self, void *unused)
     return PyBool_FromLong(reader_header(self->reader)->state == RECORDING_ENDED);
 }
 
+/* What an array of the header holds, up to the first NUL; `len` > 0: all up to there. */
+static PyObject *header_text(const char *text, size_t size, size_t len)
+{
+    size_t used = len > 0 ? len : strnlen(text, size);
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)used, "replace");
+}
+
+/* Of arguments with a NUL behind each. */
+static size_t program_len(const struct recording_header *header)
+{
+    size_t len = sizeof(header->program);
+    while (len > 0 && header->program[len - 1] == '\0')
+        len--;
+    return len;
+}
+
+static PyObject *reader_object_header(struct reader_object *self, PyObject *unused)
+{
+    if (!reader_object_check(self))
+        return NULL;
+    const struct recording_header *header = reader_header(self->reader);
+    size_t len = program_len(header);
+    PyObject *program = len ? header_text(header->program, 0, len) : PyUnicode_FromString("");
+    return Py_BuildValue(
+        "{sIsIsNsNsNsKsKsIsK}", "pid", header->pid, "parent", header->parent, "program", program,
+        "python", header_text(header->python, sizeof(header->python), 0), "note",
+        header_text(header->note, sizeof(header->note), 0), "began_monotonic_ns",
+        (unsigned long long)header->calibration.monotonic_ns, "began_realtime_ns",
+        (unsigned long long)header->calibration.realtime_ns, "filled_up",
+        (unsigned)header->filled_up, "dropped", (unsigned long long)header->dropped);
+}
+
+static PyObject *reader_object_copy(struct reader_object *self, PyObject *args)
+{
+    int fd;
+    if (!PyArg_ParseTuple(args, "i:copy", &fd) || !reader_object_check(self))
+        return NULL;
+    int64_t result = reader_copy(self->reader, fd);
+    if (result >= 0)
+        return PyLong_FromLongLong(result);
+    errno = (int)-result;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
 static void reader_object_dealloc(struct reader_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -219,6 +271,14 @@ static void reader_object_dealloc(struct reader_object *self)
 static PyMethodDef reader_methods[] = {
     {"read", (PyCFunction)reader_object_read, METH_VARARGS,
      "read($self, most=10000, /)\n--\n\nWhat is new, oldest first; [] when there is nothing."},
+    {"header", (PyCFunction)reader_object_header, METH_NOARGS,
+     "header($self)\n--\n\nWhose recording it is, by the names of src/trace/recording.h; "
+     "`program`:\n"
+     "its arguments, NULs between them."},
+    {"copy", (PyCFunction)reader_object_copy, METH_VARARGS,
+     "copy($self, fd, /)\n--\n\nWrite a recording of what this one has, without its holes. "
+     "Returns\n"
+     "how many bytes that were."},
     {"close", (PyCFunction)reader_object_close, METH_NOARGS, "close($self)\n--\n\nClose it."},
     {NULL, NULL, 0, NULL},
 };
@@ -230,7 +290,9 @@ static PyGetSetDef reader_members[] = {
 };
 
 static PyType_Slot reader_slots[] = {
-    {Py_tp_doc, "Reader(path)\n--\n\nReads a recording, live or after its process is gone."},
+    {Py_tp_doc, "Reader(path, offset=0)\n--\n\nReads a recording, live or after its process is "
+                "gone; offset: where\n"
+                "it begins in a file of several."},
     {Py_tp_init, reader_object_init},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_dealloc, reader_object_dealloc},

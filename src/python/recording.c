@@ -1,5 +1,9 @@
 #include "python/recording.h"
 
+#include <dlfcn.h>
+#include <link.h>
+#include <string.h>
+
 #include "trace/recorder.h"
 
 static PyObject *recording_start(PyObject *module, PyObject *args)
@@ -81,6 +85,41 @@ void recording_after_fork(struct module_state *state)
     recording_forget_names(state);
 }
 
+/* Where this extension's code lies: the object that a function of it is in. */
+struct own_code {
+    uintptr_t inside, begin, end;
+};
+
+static int find_own_code(struct dl_phdr_info *object, size_t size, void *context)
+{
+    struct own_code *own = context;
+    uintptr_t begin = UINTPTR_MAX, end = 0;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD)
+            continue;
+        uintptr_t from = object->dlpi_addr + part->p_vaddr;
+        begin = from < begin ? from : begin;
+        end = from + part->p_memsz > end ? from + part->p_memsz : end;
+    }
+    if (own->inside < begin || own->inside >= end)
+        return 0;
+    own->begin = begin;
+    own->end = end;
+    return 1;
+}
+
+static PyObject *recording_join_preload(PyObject *module, PyObject *unused)
+{
+    const char *(*join)(uintptr_t begin, uintptr_t end);
+    void *found = dlsym(RTLD_DEFAULT, "zolal_preload_join");
+    struct own_code own = {.inside = (uintptr_t)find_own_code};
+    if (!found || dl_iterate_phdr(find_own_code, &own) == 0)
+        Py_RETURN_NONE;
+    memcpy(&join, &found, sizeof(join)); /* ISO C knows no cast for that */
+    return PyUnicode_DecodeFSDefault(join(own.begin, own.end));
+}
+
 static PyMethodDef recording_functions[] = {
     {"recording_start", recording_start, METH_VARARGS,
      "recording_start(size=0)\n--\n\nStart this process's recording; returns its path."},
@@ -88,6 +127,10 @@ static PyMethodDef recording_functions[] = {
      "recording_stop(remove=True)\n--\n\nEnd it; `remove`: delete the file."},
     {"recording_path", recording_get_path, METH_NOARGS,
      "recording_path()\n--\n\nThe path of this process's recording; None: there is none."},
+    {"recording_join_preload", recording_join_preload, METH_NOARGS,
+     "recording_join_preload()\n--\n\nThe library of `zolal trace` records what others than this\n"
+     "extension call: the path of its recording, None where it is not loaded, \"\" where it has "
+     "none."},
     {NULL, NULL, 0, NULL},
 };
 

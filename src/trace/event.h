@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRACE_VERSION 2
+#define TRACE_VERSION 3
 
-/* Every kernel call that zolal makes: enumerator, the name in section 2 of the manual (as strace(1)
- * prints it). */
+/* Every kernel call that is recorded: zolal's own, and those of a program that is traced.
+ * Enumerator, the name in section 2 of the manual (as strace(1) prints it). */
 #define TRACE_OPERATIONS(X)           \
     X(SOCKET, "socket")               \
     X(BIND, "bind")                   \
@@ -43,7 +43,24 @@
     X(SOCKETPAIR, "socketpair")       \
     X(RECVMSG, "recvmsg")             \
     X(FCNTL, "fcntl")                 \
-    X(IOCTL, "ioctl")
+    X(IOCTL, "ioctl")                 \
+    X(READV, "readv")                 \
+    X(WRITEV, "writev")               \
+    X(RECVMMSG, "recvmmsg")           \
+    X(SENDMMSG, "sendmmsg")           \
+    X(PPOLL, "ppoll")                 \
+    X(PSELECT6, "pselect6")           \
+    X(EPOLL_CREATE, "epoll_create")   \
+    X(EPOLL_PWAIT, "epoll_pwait")     \
+    X(EPOLL_PWAIT2, "epoll_pwait2")   \
+    X(EVENTFD, "eventfd")             \
+    X(DUP, "dup")                     \
+    X(DUP2, "dup2")                   \
+    X(DUP3, "dup3")                   \
+    X(SPLICE, "splice")               \
+    X(CLOSE_RANGE, "close_range")     \
+    X(SELECT, "select")               \
+    X(IO_URING_SETUP, "io_uring_setup")
 
 enum trace_operation {
 #define X(name, text) TRACE_##name,
@@ -65,7 +82,9 @@ enum trace_kind {
     TRACE_PYTHON_LEAVE,  /* op: enum trace_python, result: 0, or -1 when an exception was raised */
     TRACE_THREAD,        /* argument: gettid(2) of who writes in this chunk from here on; readers
                           * keep it to themselves */
-    TRACE_LOST           /* argument: slots that a reader missed; made by readers, never stored */
+    TRACE_FIRST_LINE, /* of what the call before it has moved on fd; ARGS follow: the line, cut. op:
+                       * enum trace_way */
+    TRACE_LOST        /* argument: slots that a reader missed; made by readers, never stored */
 };
 
 /* The calls between the server and the application, both ways (PEP 3333); others that Python code
@@ -90,6 +109,9 @@ enum trace_python {
         TRACE_PYTHON_COUNT
 };
 
+/* Which way a first line went. */
+enum trace_way { TRACE_RECEIVED, TRACE_SENT };
+
 /* The connection of slots that belong to a task of an event loop, whose number is their request. */
 #define TRACE_TASKS UINT32_MAX
 
@@ -107,11 +129,17 @@ struct trace_event {
     int32_t fd;
     uint16_t op;
     uint8_t kind;
-    uint8_t flags; /* TRACE_MORE: an ARGS slot follows */
+    uint8_t flags; /* TRACE_MORE, TRACE_ENCRYPTED */
     uint32_t connection;
 };
 
-#define TRACE_MORE 1
+#define TRACE_MORE      1 /* an ARGS slot follows */
+#define TRACE_ENCRYPTED 2 /* of a call: the bytes that it moved begin a TLS record */
+
+/* The argument of recvfrom, sendto, recvmsg, sendmsg and their like: a length or a count, and
+ * flags. */
+#define TRACE_LENGTH(length, flags) \
+    ((uint64_t)(uint32_t)(flags) << 32 | ((length) < UINT32_MAX ? (uint32_t)(length) : UINT32_MAX))
 
 /* A place stands among the names: the lines of Python that led to a call, each an array's element,
  * from the innermost on to the one that asked for it all. */
@@ -120,15 +148,15 @@ struct trace_frame {
     uint32_t line; /* 1.. or 0 */
 };
 
-#define TRACE_FRAMES_MAX 32
+#define TRACE_FRAMES_MAX 120
 
 /* Up to 48 more bytes. Calls write: accept, accept4, bind, connect, getsockname, getpeername, and
  * recvfrom and sendto where they have one: struct sockaddr, cut; setsockopt and getsockopt: int32
  * level, option, value; sendmsg and recvmsg: uint64 length of each part; epoll_ctl: int32
  * operation, fd, uint32 events; epoll_wait: pairs of int32 fd, uint32 events, the first six;
  * socket: int32 family, type, protocol; socketpair: the same and both int32 fd; sendfile: uint64
- * count, uint64 offset, int32 in_fd; poll: int32 timeout in ms, then int32 fd, int16 events, int16
- * revents of each, the first five; fcntl, ioctl: int32 value. */
+ * count, uint64 offset, int32 in_fd; poll, ppoll, select, pselect6: int32 timeout in ms, then int32
+ * fd, int16 events, int16 revents of each, the first five; fcntl, ioctl: int32 value. */
 struct trace_args {
     uint64_t seq;
     unsigned char data[48];

@@ -33,6 +33,7 @@ struct reader_item {
 /* Bytes are copied out by pread(2): a file that is cut under us is an error then, not a SIGBUS. */
 struct reader {
     int fd;
+    uint64_t offset; /* of the recording in the file */
     struct recording_header header;
     struct reader_chunk *chunks;
     char *bytes_before; /* one chunk, see slot_at */
@@ -54,15 +55,15 @@ static bool header_is_sane(const struct recording_header *header, uint64_t file_
            (uint64_t)header->names_offset + header->names_size <= file_size && end <= file_size;
 }
 
-static bool read_exactly(int fd, void *data, size_t len, uint64_t offset)
+static bool read_exactly(const struct reader *reader, void *data, size_t len, uint64_t offset)
 {
-    return pread(fd, data, len, (off_t)offset) == (ssize_t)len;
+    return pread(reader->fd, data, len, (off_t)(reader->offset + offset)) == (ssize_t)len;
 }
 
 /* Read the header again: its state, its counts. */
 static bool reader_read_header(struct reader *reader, struct recording_header *header)
 {
-    return read_exactly(reader->fd, header, sizeof(*header), 0);
+    return read_exactly(reader, header, sizeof(*header), 0);
 }
 
 static int reader_check(struct reader *reader, const char *path, struct error *err)
@@ -70,7 +71,8 @@ static int reader_check(struct reader *reader, const char *path, struct error *e
     struct stat status;
     if (fstat(reader->fd, &status) < 0)
         return error_set(err, errno, "read", path);
-    if (!S_ISREG(status.st_mode) || !reader_read_header(reader, &reader->header) ||
+    if (!S_ISREG(status.st_mode) || reader->offset > (uint64_t)status.st_size ||
+        !reader_read_header(reader, &reader->header) ||
         memcmp(reader->header.magic, RECORDING_MAGIC, sizeof(reader->header.magic)) != 0)
         return error_format(err, EINVAL, "%s is not a recording", path);
     if (reader->header.version != TRACE_VERSION)
@@ -78,16 +80,17 @@ static int reader_check(struct reader *reader, const char *path, struct error *e
                             "%s is a recording of version %u, this is version %d: read "
                             "it with the zolal that wrote it",
                             path, reader->header.version, TRACE_VERSION);
-    if (!header_is_sane(&reader->header, (uint64_t)status.st_size))
+    if (!header_is_sane(&reader->header, (uint64_t)status.st_size - reader->offset))
         return error_format(err, EINVAL, "%s is damaged or cut short", path);
     return 0;
 }
 
-int reader_open(struct reader **out, const char *path, struct error *err)
+int reader_open(struct reader **out, const char *path, uint64_t offset, struct error *err)
 {
     struct reader *reader = memory_new(sizeof(*reader));
     if (!reader)
         return error_set(err, ENOMEM, "read", path);
+    reader->offset = offset;
     reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int result = reader->fd < 0 ? error_set(err, errno, "open", path) : 0;
     if (result == 0)
@@ -196,6 +199,14 @@ static int reader_join_args(const struct reader *reader, uint32_t slot, uint64_t
     return joined;
 }
 
+/* Was the slot left half-written, by a signal handler that came in between and did not return? One
+ * behind it is whole. */
+static bool slot_was_left(const struct reader *reader, uint32_t slot, uint64_t seq)
+{
+    return slot + 1 < RECORDING_CHUNK_SLOTS && slot_in(reader->bytes, slot)->seq == (seq | 1) &&
+           slot_at(reader, slot + 1, seq + 2);
+}
+
 /* Add what is new in the chunk whose copy is in `reader->bytes`. */
 static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
                               uint64_t generation, uint64_t order, bool held)
@@ -203,6 +214,10 @@ static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
     while (chunk->slot < RECORDING_CHUNK_SLOTS) {
         uint64_t seq = ((generation - 1) * RECORDING_CHUNK_SLOTS + chunk->slot) * 2 + 2;
         const struct trace_event *event = slot_at(reader, chunk->slot, seq);
+        if (!event && slot_was_left(reader, chunk->slot, seq)) {
+            chunk->slot++;
+            continue;
+        }
         if (!event)
             return;
         struct reader_event joined = {.event = *event, .thread = chunk->thread};
@@ -232,19 +247,22 @@ static void reader_look(struct reader *reader, uint32_t i, uint64_t newest)
     struct reader_chunk *chunk = &reader->chunks[i];
     struct recording_chunk head, again;
     uint64_t offset = reader->header.chunks_offset + (uint64_t)i * RECORDING_CHUNK_SIZE;
-    if (!read_exactly(reader->fd, &head, sizeof(head), offset) || head.order == 0 ||
+    if (!read_exactly(reader, &head, sizeof(head), offset) || head.order == 0 ||
         head.order > newest || head.generation == 0)
         return;
     if (head.order == chunk->order && chunk->slot >= RECORDING_CHUNK_SLOTS)
         return;
-    if (!read_exactly(reader->fd, reader->bytes_before, RECORDING_CHUNK_SIZE, offset) ||
-        !read_exactly(reader->fd, reader->bytes, RECORDING_CHUNK_SIZE, offset) ||
-        !read_exactly(reader->fd, &again, sizeof(again), offset) || again.order != head.order ||
+    if (!read_exactly(reader, reader->bytes_before, RECORDING_CHUNK_SIZE, offset) ||
+        !read_exactly(reader, reader->bytes, RECORDING_CHUNK_SIZE, offset) ||
+        !read_exactly(reader, &again, sizeof(again), offset) || again.order != head.order ||
         again.generation != head.generation)
         return; /* taken anew meanwhile: next time */
     if (head.order != chunk->order) {
         if (chunk->order != 0 && chunk->slot < RECORDING_CHUNK_SLOTS)
             reader_add_lost(reader, RECORDING_CHUNK_SLOTS - chunk->slot, head.order, 0,
+                            head.first_thread, 0);
+        if (chunk->order == 0 && head.generation > 1) /* overwritten before we came */
+            reader_add_lost(reader, (head.generation - 1) * RECORDING_CHUNK_SLOTS, head.order, 0,
                             head.first_thread, 0);
         chunk->order = head.order;
         chunk->slot = 0;
@@ -274,7 +292,7 @@ static void reader_refill(struct reader *reader)
     /* The state is taken before the slots: once it is ENDED, what is read now is all there is.
      * A chunk that is taken from here on waits: its thread may have written more in the one before
      * it, after that was looked at, and a thread's events come in their order. */
-    for (uint32_t i = 0; i < reader->header.chunks; i++)
+    for (uint32_t i = 0; i < reader->header.chunks && i < header.next_chunk; i++)
         reader_look(reader, i, header.next_chunk);
     reader->header.state = header.state;
     reader->header.names_used = header.names_used;
@@ -296,8 +314,7 @@ int reader_next(struct reader *reader, struct reader_event *event)
 /* Read the names again: they only grow. */
 static void reader_read_names(struct reader *reader)
 {
-    if (read_exactly(reader->fd, reader->names, reader->header.names_size,
-                     reader->header.names_offset))
+    if (read_exactly(reader, reader->names, reader->header.names_size, reader->header.names_offset))
         reader->names_len = reader->header.names_size;
 }
 
@@ -332,6 +349,50 @@ size_t reader_place(struct reader *reader, uint32_t place, struct trace_frame *f
     if (count > 0)
         memcpy(frames, bytes.data, count * sizeof(*frames));
     return count;
+}
+
+static bool write_exactly(int fd, const void *data, size_t len)
+{
+    for (const char *from = data; len > 0;) {
+        ssize_t n = write(fd, from, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return false;
+        from += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+int64_t reader_copy(struct reader *reader, int fd)
+{
+    struct recording_header header;
+    char page[RECORDING_HEADER_SIZE] = {0};
+    if (!reader_read_header(reader, &header))
+        return -EIO;
+    reader_read_names(reader);
+    uint32_t names = header.names_used < reader->names_len ? header.names_used : reader->names_len;
+    names = (names + 63) & ~63u; /* chunks begin where a slot may */
+    names = names < reader->names_len ? names : reader->names_len;
+    uint32_t chunks = header.next_chunk < reader->header.chunks ? (uint32_t)header.next_chunk
+                                                                : reader->header.chunks;
+    uint32_t from = reader->header.chunks_offset;
+    header.chunks = chunks > 0 ? chunks : 1;
+    header.names_offset = RECORDING_HEADER_SIZE;
+    header.names_size = names;
+    header.chunks_offset = RECORDING_HEADER_SIZE + names;
+    memcpy(page, &header, sizeof(header));
+    if (!write_exactly(fd, page, sizeof(page)) || !write_exactly(fd, reader->names, names))
+        return -errno;
+    for (uint32_t i = 0; i < header.chunks; i++) {
+        if (!read_exactly(reader, reader->bytes, RECORDING_CHUNK_SIZE,
+                          from + (uint64_t)i * RECORDING_CHUNK_SIZE))
+            return -EIO;
+        if (!write_exactly(fd, reader->bytes, RECORDING_CHUNK_SIZE))
+            return -errno;
+    }
+    return (int64_t)header.chunks_offset + (int64_t)header.chunks * RECORDING_CHUNK_SIZE;
 }
 
 uint64_t reader_monotonic_ns(const struct reader *reader, uint64_t ticks)

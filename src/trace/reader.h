@@ -19,10 +19,11 @@ struct reader_event {
 
 struct reader;
 
-/* Open the recording at `path`, read-only. Returns 0 and sets `*reader`, owned by the caller;
- * -errno with `err` filled: no such file, not a recording (EINVAL), of another version (EPROTO),
- * cut short (EINVAL). A hostile file may make the events wrong, never the reader unsafe. */
-int reader_open(struct reader **reader, const char *path, struct error *err);
+/* Open the recording at `path`, which begins at byte `offset` of the file, read-only. Returns 0 and
+ * sets `*reader`, owned by the caller; -errno with `err` filled: no such file, not a recording
+ * (EINVAL), of another version (EPROTO), cut short (EINVAL). A hostile file may make the events
+ * wrong, never the reader unsafe. */
+int reader_open(struct reader **reader, const char *path, uint64_t offset, struct error *err);
 
 void reader_close(struct reader *reader);
 
@@ -39,6 +40,10 @@ struct slice reader_name(struct reader *reader, uint32_t name);
 
 /* The frames of a place, at most TRACE_FRAMES_MAX; 0 when unknown. Returns how many. */
 size_t reader_place(struct reader *reader, uint32_t place, struct trace_frame *frames);
+
+/* Write a recording to `fd` that has what this one has and no holes, where it can be read again.
+ * Returns how many bytes that were, or -errno. */
+int64_t reader_copy(struct reader *reader, int fd);
 
 /* Ticks as CLOCK_MONOTONIC nanoseconds. */
 uint64_t reader_monotonic_ns(const struct reader *reader, uint64_t ticks);

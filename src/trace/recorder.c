@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "trace/growth.h"
 #include "trace/recording_state.h"
 
-#define ARGS_SIZE      sizeof(((struct trace_args *)0)->data)
-#define REQUEST_KEPT   96
-#define NAME_MAX_BYTES 1000
+#define ARGS_SIZE       sizeof(((struct trace_args *)0)->data)
+#define REQUEST_KEPT    96
+#define FIRST_LINE_KEPT 144
+#define NAME_MAX_BYTES  1000
 
 _Thread_local struct recorder *recorder_here __attribute__((tls_model("initial-exec")));
 
@@ -57,6 +59,18 @@ int recorder_attach(struct recording *recording)
     return 0;
 }
 
+void recorder_attach_in(struct recorder *storage, struct recording *recording)
+{
+    *storage = (struct recorder){
+        .recording = recording,
+        .thread = (uint32_t)gettid(),
+        .last = clock_ticks(),
+        .is_lent = true,
+    };
+    recording_use(recording);
+    recorder_here = storage;
+}
+
 void recorder_detach(void)
 {
     struct recorder *recorder = recorder_here;
@@ -65,12 +79,16 @@ void recorder_detach(void)
     recorder_here = NULL;
     recording_give_chunk(recorder);
     recording_leave(recorder->recording);
-    memory_free(recorder);
+    if (recorder->is_lent)
+        recorder->recording = NULL;
+    else
+        memory_free(recorder);
 }
 
 void recorder_forget(void)
 {
-    memory_free(recorder_here);
+    if (recorder_here && !recorder_here->is_lent)
+        memory_free(recorder_here);
     recorder_here = NULL;
 }
 
@@ -113,6 +131,14 @@ static void recorder_add_args(struct recorder *recorder, const void *data, size_
     args->flags = more ? TRACE_MORE : 0;
     memcpy(args->data, data, args->len);
     recorder_commit(recorder, slot);
+}
+
+/* As many slots as the bytes need. */
+static void recorder_add_bytes(struct recorder *recorder, const char *data, size_t len)
+{
+    for (; len > ARGS_SIZE; data += ARGS_SIZE, len -= ARGS_SIZE)
+        recorder_add_args(recorder, data, ARGS_SIZE, true);
+    recorder_add_args(recorder, data, len, false);
 }
 
 static void recorder_add_call(struct recorder *recorder, enum trace_operation op, int fd,
@@ -187,9 +213,44 @@ void trace_request_begin(struct slice method, struct slice target)
     memcpy(text + len, target.data, rest);
     len += rest;
     recorder_mark(TRACE_REQUEST_BEGIN, 0, target.len, 0, recorder_here->last, 0, true);
-    recorder_add_args(recorder_here, text, len, len > ARGS_SIZE);
-    if (len > ARGS_SIZE)
-        recorder_add_args(recorder_here, text + ARGS_SIZE, len - ARGS_SIZE, false);
+    recorder_add_bytes(recorder_here, text, len);
+}
+
+void trace_call_outside(const struct trace_outside *call, const void *args, size_t len)
+{
+    struct recorder *recorder = recorder_here;
+    struct trace_event *slot = recorder ? recorder_begin(recorder, TRACE_CALL) : NULL;
+    if (!slot)
+        return;
+    recorder->last = call->t1;
+    slot->t0 = call->t0;
+    slot->t1 = call->t1;
+    slot->result = call->result;
+    slot->argument = call->argument;
+    slot->name = call->place;
+    slot->fd = call->fd;
+    slot->op = (uint16_t)call->op;
+    slot->flags = (uint8_t)(call->flags | (len > 0 ? TRACE_MORE : 0));
+    recorder_commit(recorder, slot);
+    if (len > 0)
+        recorder_add_args(recorder, args, len, false);
+}
+
+void trace_first_line(int fd, enum trace_way way, struct slice line)
+{
+    struct recorder *recorder = recorder_here;
+    struct trace_event *slot = recorder ? recorder_begin(recorder, TRACE_FIRST_LINE) : NULL;
+    if (!slot)
+        return;
+    slot->t0 = slot->t1 = recorder->last;
+    slot->result = 0;
+    slot->argument = line.len;
+    slot->fd = fd;
+    slot->op = (uint16_t)way;
+    slot->flags = TRACE_MORE;
+    recorder_commit(recorder, slot);
+    recorder_add_bytes(recorder, line.data,
+                       line.len < FIRST_LINE_KEPT ? line.len : FIRST_LINE_KEPT);
 }
 
 void trace_request_end(int status, uint64_t bytes_sent)
@@ -235,6 +296,8 @@ uint32_t trace_name(struct slice text)
             return 0;
     while (!atomic_compare_exchange_weak_explicit(&header->names_used, &at, at + need,
                                                   memory_order_relaxed, memory_order_relaxed));
+    if (!growth_names_to(recorder_here->recording, at + need))
+        return 0;
     memcpy(names + at + sizeof(uint32_t), text.data, len);
     /* Release: a length that is not 0 has its bytes; partner: reader_name. */
     __atomic_store_n((uint32_t *)(names + at), len, __ATOMIC_RELEASE);

@@ -32,6 +32,7 @@ struct recorder {
     uint32_t place;  /* of the calls */
     struct recording_chunk *chunk;
     struct recording *recording;
+    bool is_lent; /* the memory is not ours */
 };
 
 /* This thread's recorder, or NULL. initial-exec: one load, also in a shared object. */
@@ -40,6 +41,10 @@ extern _Thread_local struct recorder *recorder_here __attribute__((tls_model("in
 /* Attach the calling thread to `recording`, which must be open. Returns 0 or -ENOMEM; -EBUSY if the
  * thread has one already. */
 int recorder_attach(struct recording *recording);
+
+/* The same with the recorder in `storage`, which stays until the thread's end or recorder_detach.
+ * Allocates nothing, and fails never: what `storage` was before is forgotten. */
+void recorder_attach_in(struct recorder *storage, struct recording *recording);
 
 /* The same for a thread that is not ours, until it ends by itself: its end detaches it
  * (pthread_key_create(3)). One that is attached to another recording changes over; nothing happens
@@ -78,6 +83,22 @@ void trace_call(enum trace_operation op, int fd, uint64_t argument, int64_t resu
 /* As trace_call, with up to 48 bytes of arguments in a second slot (cut beyond that). */
 void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t result,
                      uint64_t t0, const void *args, size_t len);
+
+/* As trace_call_args for what libc was called for: the call ended at `t1`, its Python lines are
+ * `place`. `flags`: TRACE_ENCRYPTED or 0. */
+struct trace_outside {
+    enum trace_operation op;
+    int fd;
+    uint64_t argument;
+    int64_t result;
+    uint64_t t0, t1;
+    uint32_t place;
+    uint8_t flags;
+};
+void trace_call_outside(const struct trace_outside *call, const void *args, size_t len);
+
+/* The first line of what that call has moved; at most 144 bytes of it are kept. */
+void trace_first_line(int fd, enum trace_way way, struct slice line);
 
 /* The slots that follow in this thread belong to this connection and request; 0: to none. */
 void trace_subject(uint32_t connection, uint64_t request);

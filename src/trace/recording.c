@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "trace/growth.h"
 #include "trace/recording_state.h"
 
 /* Where recordings lie: a folder of this user's alone if there is one, else shared memory. */
@@ -69,16 +70,16 @@ static int recording_get_memory(struct recording *recording, struct error *err)
     return recording->header ? 0 : -ENOMEM;
 }
 
-static void recording_write_header(struct recording *recording)
+/* `front`: bytes before the chunks. */
+static void recording_write_header(struct recording *recording, size_t front)
 {
     struct recording_header *header = recording->header;
-    size_t front = RECORDING_HEADER_SIZE + RECORDING_NAMES_SIZE;
     header->version = TRACE_VERSION;
     header->pid = (uint32_t)getpid();
     header->chunks = (uint32_t)((recording->size - front) / RECORDING_CHUNK_SIZE);
     header->chunk_size = RECORDING_CHUNK_SIZE;
     header->names_offset = RECORDING_HEADER_SIZE;
-    header->names_size = RECORDING_NAMES_SIZE;
+    header->names_size = (uint32_t)front - RECORDING_HEADER_SIZE;
     header->chunks_offset = (uint32_t)front;
     header->ticks_are_counter = clock_ticks_are_counter();
     clock_calibrate(&header->calibration);
@@ -87,29 +88,100 @@ static void recording_write_header(struct recording *recording)
     atomic_store_explicit(&header->state, RECORDING_LIVE, memory_order_release);
 }
 
-int recording_create(struct recording **out, size_t size, struct error *err)
+/* A recording without memory yet, or NULL. */
+static struct recording *recording_new(size_t size, size_t front)
 {
-    size_t front = RECORDING_HEADER_SIZE + RECORDING_NAMES_SIZE;
+    struct recording *recording = memory_new(sizeof(*recording));
     size_t least = front + 2 * RECORDING_CHUNK_SIZE;
-    if (size == 0)
-        size = RECORDING_DEFAULT_SIZE;
+    if (!recording)
+        return NULL;
     if (size > UINT32_MAX / 2)
         size = UINT32_MAX / 2; /* offsets are 32 bits wide */
     if (size < least)
         size = least;
-    size -= (size - front) % RECORDING_CHUNK_SIZE;
-    struct recording *recording = memory_new(sizeof(*recording));
+    recording->size = size - (size - front) % RECORDING_CHUNK_SIZE;
+    atomic_init(&recording->users, 1);
+    return recording;
+}
+
+int recording_create(struct recording **out, size_t size, struct error *err)
+{
+    const size_t front = RECORDING_HEADER_SIZE + RECORDING_NAMES_SIZE;
+    struct recording *recording = recording_new(size ? size : RECORDING_DEFAULT_SIZE, front);
     if (!recording)
         return error_set(err, ENOMEM, "make", "a recording");
-    recording->size = size;
-    atomic_init(&recording->users, 1);
     if (recording_get_memory(recording, err) < 0) {
         memory_free(recording);
         return error_set(err, ENOMEM, "make", "a recording");
     }
-    recording_write_header(recording);
+    recording_write_header(recording, front);
+    atomic_init(&recording->usable, recording->header->chunks);
+    atomic_init(&recording->names_ready, recording->header->names_size);
     *out = recording;
     return 0;
+}
+
+/* A new file at recording->path, all holes, mapped. Returns 0 or -errno. */
+static int recording_map_holes(struct recording *recording)
+{
+    int fd = open(recording->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    recording->header =
+        ftruncate(fd, (off_t)recording->size) == 0 ? recording_map(fd, recording->size) : NULL;
+    int code = errno;
+    close(fd);
+    if (recording->header)
+        return 0;
+    unlink(recording->path);
+    return -code;
+}
+
+/* The header, and room for the first names. */
+static int recording_fill_front(struct recording *recording, size_t front)
+{
+    int result = growth_fill(recording, 0, RECORDING_HEADER_SIZE);
+    if (result < 0)
+        return result;
+    recording_write_header(recording, front);
+    if (growth_names_to(recording, 1))
+        return 0;
+    return -(int)atomic_load_explicit(&recording->header->filled_up, memory_order_relaxed);
+}
+
+int recording_create_growing(struct recording **out, const char *path, size_t size,
+                             _Atomic int64_t *budget, uint32_t parent, struct error *err)
+{
+    size_t names = size / 8 > RECORDING_NAMES_MOST ? RECORDING_NAMES_MOST : size / 8;
+    names -= names % RECORDING_CHUNK_SIZE;
+    size_t front = RECORDING_HEADER_SIZE + (names ? names : RECORDING_CHUNK_SIZE);
+    struct recording *recording = recording_new(size, front);
+    if (!recording)
+        return error_set(err, ENOMEM, "make", path);
+    recording->budget = budget;
+    int len = snprintf(recording->path, sizeof(recording->path), "%s", path);
+    int result = (size_t)len < sizeof(recording->path) ? 0 : -ENAMETOOLONG;
+    if (result == 0)
+        result = recording_map_holes(recording);
+    if (result == 0) {
+        result = recording_fill_front(recording, front);
+        if (result < 0) {
+            unlink(recording->path);
+            munmap(recording->header, recording->size);
+        }
+    }
+    if (result < 0) {
+        memory_free(recording);
+        return error_set(err, -result, "make the recording's file", path);
+    }
+    recording->header->parent = parent;
+    *out = recording;
+    return 0;
+}
+
+struct recording_header *recording_header_of(struct recording *recording)
+{
+    return recording->header;
 }
 
 const char *recording_path(const struct recording *recording)
@@ -144,127 +216,4 @@ void recording_close(struct recording *recording, bool remove)
     if (remove && recording->path[0] != '\0')
         unlink(recording->path);
     recording_leave(recording);
-}
-
-static struct recording_chunk *recording_chunk_at(const struct recording *recording, uint64_t i)
-{
-    char *base = (char *)recording->header + recording->header->chunks_offset;
-    return (struct recording_chunk *)(base + i * RECORDING_CHUNK_SIZE);
-}
-
-static struct trace_event *chunk_slots(struct recording_chunk *chunk)
-{
-    return (struct trace_event *)(chunk + 1);
-}
-
-void recording_give_chunk(struct recorder *recorder)
-{
-    struct recording_chunk *chunk = recorder->chunk;
-    if (!chunk)
-        return;
-    struct recording_header *header = recorder->recording->header;
-    struct recording_chunk *first = recording_chunk_at(recorder->recording, 0);
-    uint32_t number = (uint32_t)(((char *)chunk - (char *)first) / RECORDING_CHUNK_SIZE);
-    bool has_room = recorder->next < recorder->end;
-    chunk->used = (uint64_t)(recorder->next - chunk_slots(chunk));
-    recorder->chunk = NULL;
-    recorder->next = recorder->end = NULL;
-    /* Release: our slots come before the next holder's; partner: chunk_take. */
-    atomic_store_explicit(&chunk->thread, 0, memory_order_release);
-    if (has_room)
-        atomic_store_explicit(&header->spare, number + 1, memory_order_relaxed); /* a hint */
-}
-
-/* Make the chunk ours, if nobody has it. */
-static bool chunk_take(struct recording_chunk *chunk, uint32_t thread)
-{
-    uint32_t nobody = 0;
-    /* Acquire: partner of the release in recording_give_chunk. */
-    return atomic_compare_exchange_strong_explicit(&chunk->thread, &nobody, thread,
-                                                   memory_order_acquire, memory_order_relaxed);
-}
-
-/* Begin to write in a chunk that is ours now. Sequence numbers go on where its last holder's full
- * generation would have ended, so that no slot ever repeats one. */
-static void recorder_enter_chunk(struct recorder *recorder, struct recording_chunk *chunk,
-                                 uint64_t order, uint32_t thread)
-{
-    uint64_t generation =
-        atomic_load_explicit(&chunk->generation, memory_order_relaxed); /* ours alone now */
-    chunk->first_thread = thread;
-    /* Release: a reader that sees the new order sees the new thread; partner: reader_look. */
-    atomic_store_explicit(&chunk->order, order, memory_order_release);
-    atomic_store_explicit(&chunk->generation, generation + 1, memory_order_release);
-    recorder->chunk = chunk;
-    recorder->next = chunk_slots(chunk);
-    recorder->end = recorder->next + RECORDING_CHUNK_SLOTS;
-    recorder->seq = generation * RECORDING_CHUNK_SLOTS * 2 + 2;
-}
-
-/* Say that the slots from here on are ours. */
-static void recorder_sign(struct recorder *recorder)
-{
-    struct trace_event *slot = recorder->next++;
-    /* As recorder_begin and recorder_commit do. */
-    __atomic_store_n(&slot->seq, recorder->seq | 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    slot->t0 = slot->t1 = recorder->last;
-    slot->result = 0;
-    slot->request = 0;
-    slot->argument = recorder->thread;
-    slot->name = 0;
-    slot->fd = -1;
-    slot->op = 0;
-    slot->kind = TRACE_THREAD;
-    slot->flags = 0;
-    slot->connection = 0;
-    __atomic_store_n(&slot->seq, recorder->seq, __ATOMIC_RELEASE);
-    recorder->seq += 2;
-}
-
-/* Go on in the chunk that was given back last, if it has room for more than a signature. */
-static bool recording_take_spare(struct recorder *recorder)
-{
-    struct recording_header *header = recorder->recording->header;
-    /* Relaxed: a hint. Whoever takes the chunk sees what is in it. */
-    uint32_t spare = atomic_exchange_explicit(&header->spare, 0, memory_order_relaxed);
-    if (spare == 0)
-        return false;
-    struct recording_chunk *chunk = recording_chunk_at(recorder->recording, spare - 1);
-    if (!chunk_take(chunk, recorder->thread))
-        return false;
-    if (chunk->used + 2 > RECORDING_CHUNK_SLOTS) {
-        /* It was used up since. Release: as in recording_give_chunk. */
-        atomic_store_explicit(&chunk->thread, 0, memory_order_release);
-        return false;
-    }
-    uint64_t generation =
-        atomic_load_explicit(&chunk->generation, memory_order_relaxed); /* ours alone now */
-    recorder->chunk = chunk;
-    recorder->next = chunk_slots(chunk) + chunk->used;
-    recorder->end = chunk_slots(chunk) + RECORDING_CHUNK_SLOTS;
-    recorder->seq = ((generation - 1) * RECORDING_CHUNK_SLOTS + chunk->used) * 2 + 2;
-    recorder_sign(recorder);
-    return true;
-}
-
-bool recording_take_chunk(struct recorder *recorder)
-{
-    struct recording_header *header = recorder->recording->header;
-    uint32_t thread = recorder->thread;
-    if (!recorder->chunk && recording_take_spare(recorder))
-        return true;
-    recording_give_chunk(recorder);
-    for (uint32_t tries = 0; tries < header->chunks; tries++) {
-        /* Relaxed: the number is all that is wanted, chunk_take orders the rest. */
-        uint64_t order = atomic_fetch_add_explicit(&header->next_chunk, 1, memory_order_relaxed);
-        struct recording_chunk *chunk =
-            recording_chunk_at(recorder->recording, order % header->chunks);
-        if (chunk_take(chunk, thread)) {
-            recorder_enter_chunk(recorder, chunk, order + 1, thread);
-            return true;
-        }
-    }
-    atomic_fetch_add_explicit(&header->dropped, 1, memory_order_relaxed); /* a count for people */
-    return false;
 }

@@ -5,9 +5,14 @@
  * then slots. A thread takes a chunk by an atomic add, writes alone in it, and takes the next when
  * it is full; the oldest chunk that no thread holds is reused (flight recorder).
  *
- * The file lies in $XDG_RUNTIME_DIR, else /dev/shm, as zolal-PID.trace, mode 0600, allocated in
- * full by posix_fallocate(3) before it is mapped, since a write to a sparse mapping on a full file
- * system is SIGBUS. Where no file can be had, the memory is anonymous and nobody else can read it.
+ * One of a program that is traced grows: its file has holes, and a chunk that is wanted is filled
+ * first, by madvise(2), MADV_POPULATE_WRITE (Linux 5.14), which fails where a write would be
+ * SIGBUS.
+ *
+ * Else the file lies in $XDG_RUNTIME_DIR, else /dev/shm, as zolal-PID.trace, mode 0600, allocated
+ * in full by posix_fallocate(3) before it is mapped, since a write to a sparse mapping on a full
+ * file system is SIGBUS. Where no file can be had, the memory is anonymous and nobody else can read
+ * it.
  */
 #ifndef ZOLAL_TRACE_RECORDING_H
 #define ZOLAL_TRACE_RECORDING_H
@@ -26,6 +31,7 @@
 #define RECORDING_NAMES_SIZE   (60 * 1024)
 #define RECORDING_CHUNK_SIZE   (64 * 1024)
 #define RECORDING_DEFAULT_SIZE (1024 * 1024)
+#define RECORDING_NAMES_MOST   (8 * 1024 * 1024)
 
 /* The first bytes of the file. Members before `state` never change after creation. */
 struct recording_header {
@@ -45,6 +51,11 @@ struct recording_header {
     _Atomic uint64_t next_chunk; /* chunks taken since the beginning */
     _Atomic uint64_t dropped;    /* slots that found every chunk held */
     _Atomic uint32_t spare; /* 1 + the number of a chunk that was given back with room; 0: none */
+    uint32_t parent;        /* process that has started this one; 0: not known */
+    _Atomic uint32_t filled_up; /* errno: why it could grow no more; ENOSPC: its share is used up */
+    char python[64];            /* version of the interpreter, "" without one */
+    char note[192];             /* what could not be recorded, and why */
+    char program[1024];         /* its arguments, each with a NUL behind it, cut */
 };
 
 enum recording_state { RECORDING_LIVE = 1, RECORDING_ENDED = 2 };
@@ -71,6 +82,16 @@ struct recording;
  * least two). Returns 0 and sets `*recording`; it may be in anonymous memory, then recording_path()
  * is "" and `err` says why. -ENOMEM when not even that could be had. */
 int recording_create(struct recording **recording, size_t size, struct error *err);
+
+/* Create one that grows, at `path`, which must not exist: -EEXIST else. `size`: bytes in all, at
+ * most. `budget`: bytes that this one and others may take together, counted down, shared; NULL:
+ * any. `parent`: a process. Otherwise as recording_create, but never in anonymous memory: -errno
+ * then. Source: madvise(2). */
+int recording_create_growing(struct recording **recording, const char *path, size_t size,
+                             _Atomic int64_t *budget, uint32_t parent, struct error *err);
+
+/* Its header, for who owns it: `python`, `note` and `program` are the owner's to write. */
+struct recording_header *recording_header_of(struct recording *recording);
 
 /* The file's path, "" for anonymous memory. Valid while the recording is. */
 const char *recording_path(const struct recording *recording);

@@ -14,7 +14,13 @@ struct recording {
     struct recording_header *header; /* the mapping's first bytes */
     size_t size;
     _Atomic unsigned users; /* the owner and each recorder: the last one unmaps */
-    char path[256];         /* "" for anonymous memory */
+    /* How far it may be written (growth.h), and a lock over that: all of it at once where it does
+     * not grow. */
+    _Atomic uint32_t usable;      /* chunks */
+    _Atomic uint32_t names_ready; /* bytes */
+    _Atomic uint32_t growing;
+    _Atomic int64_t *budget; /* bytes that are left for it and others, or NULL */
+    char path[256];          /* "" for anonymous memory */
 };
 
 static_assert(sizeof(struct recording_chunk) == sizeof(struct trace_event),
@@ -28,6 +34,8 @@ bool recording_take_chunk(struct recorder *recorder);
 /* A recorder comes, or a user goes. */
 void recording_use(struct recording *recording);
 void recording_leave(struct recording *recording);
+
+struct recording_chunk *recording_chunk_at(const struct recording *recording, uint64_t number);
 
 /* Give the recorder's chunk back, if it has one. */
 void recording_give_chunk(struct recorder *recorder);

@@ -49,7 +49,10 @@ RULES = [
             "socket/kernel.c": ("*", "the door to the network"),
             "event_loop/kernel_epoll.c": ("*", "the door to epoll(7) and eventfd(2)"),
             "trace/recording.c": ("open openat close", "the recording is a file that it maps"),
-            "trace/reader.c": ("open openat close pread", "reads the recording, a file"),
+            "trace/reader.c": (
+                "open openat close pread write",
+                "reads and copies recordings, files",
+            ),
             "frames/remote.c": ("open read close", "reads the map of a process, in /proc"),
             "server/spool.c": ("open mkostemp close pread pwrite", "a body's temporary file"),
             "server/output.c": (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from zolal import __version__
+from zolal import __version__, preload
 from zolal.basehttp import on_zolal
 from zolal.django import sql
 from zolal.tracing import traced
@@ -46,6 +47,8 @@ class RunOnZolal(_Mixed):  # type: ignore[misc]
         if options.get("xray"):
             # The server asks the environment, also the one in the reloader's child.
             os.environ["ZOLAL_XRAY"] = "1"
+            if sys.argv[1:2] == ["runserver"]:
+                preload.restart()
         return super().execute(*args, **options)
 
     @traced

@@ -11,6 +11,7 @@ import sys
 import time
 
 from zolal._zolal import Reader
+from zolal.xray.join import Joiner
 from zolal.xray.live import Calls
 from zolal.xray.render import Journeys
 
@@ -38,12 +39,15 @@ def is_asked_to_end() -> bool:
     return bool(select.select([0], [], [], 0)[0])
 
 
-def follow(reader: Reader, view: Journeys | Calls, until_input: bool) -> None:
+def follow(
+    reader: Reader, view: Journeys | Calls, until_input: bool, program: Reader | None
+) -> None:
     """Until the recording has ended, or its process was killed."""
+    source = Joiner(reader, program) if program else reader
     while True:
         over = reader.ended or not process_lives(reader.pid)
         over = over or (until_input and is_asked_to_end())
-        events = reader.read()
+        events = source.read()
         view.feed(events)
         if events:
             continue
@@ -61,6 +65,7 @@ def main() -> None:
         "of a server living or gone.",
     )
     parser.add_argument("file", help="the recording")
+    parser.add_argument("program", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument(
         "--follow", action="store_true", help="print requests as they end, until the server ends"
     )
@@ -77,13 +82,14 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         reader = Reader(options.file)
+        program = Reader(options.program) if options.program else None
     except (OSError, ValueError) as error:
         print(f"zolal.xray: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         sys.exit(3)
     view = Calls() if options.calls else Journeys()
     try:
         if following:
-            follow(reader, view, options.until_input)
+            follow(reader, view, options.until_input, program)
         else:
             print_all(reader, view)
     except BrokenPipeError:

@@ -20,6 +20,9 @@ def _names(prefix: str) -> dict[int, str]:
 FAMILIES = {int(family): family.name for family in socket.AddressFamily}
 TYPES = {1: "SOCK_STREAM", 2: "SOCK_DGRAM"}
 TYPE_FLAGS = {0o4000: "SOCK_NONBLOCK", 0o2000000: "SOCK_CLOEXEC"}
+EVENTFD_FLAGS = {0o4000: "EFD_NONBLOCK", 0o2000000: "EFD_CLOEXEC", 1: "EFD_SEMAPHORE"}
+EPOLL_FLAGS = {0o2000000: "EPOLL_CLOEXEC"}
+MESSAGE_FLAGS = {int(flag): flag.name for flag in socket.MsgFlag if flag.name}
 EPOLL_OPERATIONS = {1: "EPOLL_CTL_ADD", 2: "EPOLL_CTL_DEL", 3: "EPOLL_CTL_MOD"}
 EPOLL_EVENTS = {
     select.EPOLLIN: "IN",
@@ -39,7 +42,7 @@ POLL_EVENTS = {
     select.POLLNVAL: "NVAL",
 }
 FCNTL = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL", 1030: "F_DUPFD_CLOEXEC"}
-IOCTL = {0x5421: "FIONBIO"}
+IOCTL = {0x5421: "FIONBIO", 0x5450: "FIONCLEX", 0x5451: "FIOCLEX"}
 SHUTDOWN = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 LEVELS = {
     1: ("SOL_SOCKET", _names("SO_")),
@@ -88,9 +91,21 @@ def _socketpair(event: Event) -> str:
     return f"{_socket(event)}, {_ints(event.args, 5)[3:]}"
 
 
+def _length(event: Event) -> tuple[int, str]:
+    """Length or count, and what is written of the flags behind it."""
+    flags = event.argument >> 32
+    return event.argument & 0xFFFFFFFF, f", {_bits(flags, MESSAGE_FLAGS)}" if flags else ""
+
+
 def _with_address(event: Event) -> str:
+    length, flags = _length(event)
     address = sockaddr(event.args)
-    return f"{event.fd}, {event.argument}" + (f", {address}" if address else "")
+    return f"{event.fd}, {length}{flags}" + (f", {address}" if address else "")
+
+
+def _eventfd(event: Event) -> str:
+    count = _ints(event.args, 1)
+    return f"{count[0] if count else 0}, {_bits(event.argument, EVENTFD_FLAGS)}"
 
 
 def _poll(event: Event) -> str:
@@ -124,8 +139,9 @@ def _parts(event: Event) -> str:
     lengths = [
         length for (length,) in struct.iter_unpack("=Q", event.args[: len(event.args) // 8 * 8])
     ]
-    more = ", ..." if event.argument > len(lengths) else ""
-    return f"{event.fd}, [{', '.join(map(str, lengths))}{more}]"
+    count, flags = _length(event)
+    more = ", ..." if count > len(lengths) else ""
+    return f"{event.fd}, [{', '.join(map(str, lengths))}{more}]{flags}"
 
 
 def _sendfile(event: Event) -> str:
@@ -167,19 +183,36 @@ _ARGUMENTS: dict[str, Callable[[Event], str]] = {
     "sendto": _with_address,
     "socketpair": _socketpair,
     "poll": _poll,
+    "ppoll": _poll,
+    "select": _poll,
+    "pselect6": _poll,
     "fcntl": lambda event: _command(event, FCNTL),
     "ioctl": lambda event: _command(event, IOCTL),
     "getsockopt": _option,
     "setsockopt": _option,
     "sendmsg": _parts,
     "recvmsg": _parts,
+    "readv": _parts,
+    "writev": _parts,
+    "recvmmsg": lambda event: f"{event.fd}, {''.join(map(str, _length(event)))}",
+    "sendmmsg": lambda event: f"{event.fd}, {''.join(map(str, _length(event)))}",
+    "dup": lambda event: str(event.fd),
+    "dup3": lambda event: ", ".join(map(str, [event.fd, event.argument, *_ints(event.args, 1)])),
+    "splice": lambda event: ", ".join(map(str, [event.fd, *_ints(event.args, 1), event.argument])),
+    "close_range": lambda event: ", ".join(
+        map(str, [event.fd, event.argument, *_ints(event.args, 1)])
+    ),
     "sendfile": _sendfile,
     "shutdown": lambda event: f"{event.fd}, {SHUTDOWN.get(event.argument, event.argument)}",
     "close": lambda event: str(event.fd),
-    "epoll_create1": lambda event: "EPOLL_CLOEXEC",
-    "eventfd2": lambda event: "0, EFD_CLOEXEC|EFD_NONBLOCK",
+    "epoll_create": lambda event: str(event.argument),
+    "epoll_create1": lambda event: _bits(event.argument, EPOLL_FLAGS),
+    "eventfd2": _eventfd,
+    "eventfd": lambda event: str(event.argument),
     "epoll_ctl": _epoll_ctl,
     "epoll_wait": _epoll_wait,
+    "epoll_pwait": _epoll_wait,
+    "epoll_pwait2": _epoll_wait,
 }
 
 
@@ -187,6 +220,13 @@ def arguments(event: Event) -> str:
     """What stands between the parentheses."""
     write = _ARGUMENTS.get(event.op)
     return write(event) if write else f"{event.fd}, {event.argument}"
+
+
+def all_arguments(event: Event) -> str:
+    """The same with what people do not look at: the flags that each accept has."""
+    if event.op == "accept4" and event.argument:
+        return f"{arguments(event)}, {_bits(event.argument, TYPE_FLAGS)}"
+    return arguments(event)
 
 
 def result(event: Event) -> str:

@@ -114,8 +114,9 @@ class Weaver:
 
     def _is_wait(self, event: Event) -> bool:
         """A loop's: the C server's, or that of a server written in Python."""
-        is_poll = event.op == "poll" and event.request == 0 and not event.place
-        return event.op == "epoll_wait" or is_poll
+        if event.place:
+            return False  # of a program's own
+        return event.op == "epoll_wait" or (event.op == "poll" and event.request == 0)
 
     def settle(self) -> Iterator[Journey]:
         """Nothing more has come for a while: what is answered is complete."""

@@ -101,7 +101,7 @@ static int begin(void **state)
     code_to_fail = 0;
     if (recording_create(&recording, 0, NULL) < 0 || recorder_attach(recording) < 0)
         return -1;
-    return reader_open(&reader, recording_path(recording), NULL);
+    return reader_open(&reader, recording_path(recording), 0, NULL);
 }
 
 static int end(void **state)

@@ -39,7 +39,7 @@ static void begin(size_t size)
     assert_int_equal(recording_create(&recording, size, NULL), 0);
     assert_string_not_equal(recording_path(recording), "");
     assert_int_equal(recorder_attach(recording), 0);
-    assert_int_equal(reader_open(&reader, recording_path(recording), NULL), 0);
+    assert_int_equal(reader_open(&reader, recording_path(recording), 0, NULL), 0);
 }
 
 static void end(void)
@@ -334,7 +334,7 @@ static void read_hostile(const char *path)
     struct reader *hostile;
     struct reader_event event;
     struct error err = {0};
-    if (reader_open(&hostile, path, &err) < 0) {
+    if (reader_open(&hostile, path, 0, &err) < 0) {
         assert_string_not_equal(err.text, "");
         return;
     }
@@ -386,18 +386,18 @@ static void test_what_is_no_recording_is_said(void **state)
     struct reader *none;
     char path[300], bytes[8192] = "not a recording";
     (void)state;
-    assert_int_equal(reader_open(&none, "/no/such/file", &err), -ENOENT);
+    assert_int_equal(reader_open(&none, "/no/such/file", 0, &err), -ENOENT);
     assert_non_null(strstr(err.text, "/no/such/file: No such file"));
-    assert_int_equal(reader_open(&none, folder, &err), -EINVAL);
+    assert_int_equal(reader_open(&none, folder, 0, &err), -EINVAL);
     snprintf(path, sizeof(path), "%s/other", folder);
     write_file(path, bytes, sizeof(bytes));
-    assert_int_equal(reader_open(&none, path, &err), -EINVAL);
+    assert_int_equal(reader_open(&none, path, 0, &err), -EINVAL);
     assert_non_null(strstr(err.text, "is not a recording"));
     struct recording_header header = {.version = 99};
     memcpy(header.magic, RECORDING_MAGIC, 8);
     memcpy(bytes, &header, sizeof(header));
     write_file(path, bytes, sizeof(bytes));
-    assert_int_equal(reader_open(&none, path, &err), -EPROTO);
+    assert_int_equal(reader_open(&none, path, 0, &err), -EPROTO);
     assert_non_null(strstr(err.text, "version 99"));
     unlink(path);
 }

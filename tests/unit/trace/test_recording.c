@@ -188,7 +188,7 @@ static void test_a_child_leaves_it_alone(void **state)
     waitpid(pid, &status, 0);
     assert_int_equal(status, 0);
     trace_call(TRACE_SHUTDOWN, 4, 0, 0, trace_start());
-    assert_int_equal(reader_open(&reader, recording_path(recording), NULL), 0);
+    assert_int_equal(reader_open(&reader, recording_path(recording), 0, NULL), 0);
     assert_int_equal(reader_header(reader)->state, RECORDING_LIVE);
     assert_int_equal(reader_next(reader, &event), 1);
     assert_int_equal(event.event.op, TRACE_SHUTDOWN);
@@ -221,7 +221,7 @@ static void test_a_killed_process_can_be_read(void **state)
     int status;
     waitpid(pid, &status, 0);
     assert_true(WIFSIGNALED(status));
-    assert_int_equal(reader_open(&reader, path, NULL), 0);
+    assert_int_equal(reader_open(&reader, path, 0, NULL), 0);
     assert_int_equal(reader_header(reader)->pid, pid);
     for (int i = 0; i < 100; i++) {
         assert_int_equal(reader_next(reader, &event), 1);

@@ -1,0 +1,47 @@
+#include "preload/call.h"
+
+#include <errno.h>
+
+#include "preload/descriptors.h"
+#include "preload/first_line.h"
+#include "preload/stacks.h"
+#include "trace/recorder.h"
+
+static void record(const struct call *call, const struct call_end *end, int code, uint64_t now)
+{
+    struct trace_outside outside = {
+        .op = end->op,
+        .fd = end->fd,
+        .argument = end->argument,
+        .result = end->result < 0 ? -code : end->result,
+        .t0 = call->t0,
+        .t1 = now,
+        .place = stacks_here(),
+    };
+    struct slice moved =
+        slice_of(end->moved, end->moved && end->result > 0 ? (size_t)end->result : 0);
+    char line[FIRST_LINE_SIZE];
+    size_t len = 0;
+    if (moved.len > 0 && descriptor_kind(end->fd) == DESCRIPTOR_SOCKET) {
+        outside.flags = first_line_is_tls(moved) ? TRACE_ENCRYPTED : 0;
+        len = first_line(moved, line);
+    }
+    trace_call_outside(&outside, end->args, end->args_len);
+    if (len > 0)
+        trace_first_line(end->fd, end->way, slice_of(line, len));
+}
+
+ssize_t call_end(const struct call *call, const struct call_end *end)
+{
+    if (call->t0 == 0)
+        return end->result;
+    int code = errno;
+    uint64_t now = clock_ticks();
+    struct recording *recording = process_recording();
+    if (recording && process_enter(recording)) {
+        record(call, end, code, now);
+        process_leave();
+    }
+    errno = code;
+    return end->result;
+}

@@ -1,0 +1,50 @@
+/* A call that the program has made of the C library, on its way into the recording:
+ *
+ *     struct call call = call_begin();
+ *     int result = NEXT(listen)(fd, backlog);
+ *     return (int)call_end(&call, &(struct call_end){TRACE_LISTEN, fd, result, .argument = ...});
+ *
+ * Both keep errno. */
+#ifndef ZOLAL_PRELOAD_CALL_H
+#define ZOLAL_PRELOAD_CALL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "preload/next.h"
+#include "preload/process.h"
+#include "trace/event.h"
+
+struct call {
+    uint64_t t0; /* ticks; 0: it is not recorded */
+};
+
+/* What came of it. `moved`: the bytes that it has sent or received, where their beginning may tell
+ * what they are; NULL: nothing that is looked at. */
+struct call_end {
+    enum trace_operation op;
+    int fd;
+    ssize_t result; /* as the C library returns it, errno set */
+    uint64_t argument;
+    const void *args; /* as trace/event.h says */
+    size_t args_len;
+    const void *moved;
+    enum trace_way way;
+};
+
+/* Is the caller of the function that calls this one whose calls are recorded by itself? */
+#define CALL_IS_OURS()                                                 \
+    ((uintptr_t)__builtin_return_address(0) - process_here.own_begin < \
+     process_here.own_end - process_here.own_begin)
+
+#define call_begin() ((struct call){process_recording() && !CALL_IS_OURS() ? clock_ticks() : 0})
+
+/* The same for read(2) and its like: a descriptor that is not watched is no call of ours. */
+#define call_begin_on(fd) (descriptor_is_watched(fd) ? call_begin() : (struct call){0})
+
+/* Record it. Returns the result. */
+ssize_t call_end(const struct call *call, const struct call_end *end);
+
+#endif

@@ -1,0 +1,261 @@
+"""The commands `zolal trace` and `zolal xray`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import stat
+import sys
+
+from zolal import cli
+from zolal.trace import run
+from zolal.trace.store import Folder, StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zolal.trace.model import Trace
+
+EXIT_CANNOT_READ = 3
+EXIT_NOT_EXECUTABLE = 126  # as a shell has it
+EXIT_NOT_FOUND = 127
+VIEWS = ("tree", "summary", "jsonl")
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+TRACE_EXAMPLES = """\
+Examples:
+  zolal trace -- python manage.py runserver      then visit a page, and Ctrl-C
+  zolal trace --summary -- python client.py      tables instead of trees
+  zolal trace -o run.trace -- gunicorn app:app   keep the recording: zolal xray run.trace
+
+The program runs as it would without: what it prints, its exit code, its descriptors stay the same.
+What is told is printed to standard error when it ends. Its children are traced, too.
+
+What cannot be seen: calls that a program makes without the C library (statically linked ones, raw
+instructions, io_uring), calls that the C library makes inside itself (looking up host names,
+stdio), programs that are set-uid. Python lines are shown for CPython 3.10 to 3.14.
+
+Exit status: the program's; 126 it cannot be run, 127 it was not found, 2 usage, 3 the recording
+cannot be written.
+"""
+
+XRAY_EXAMPLES = """\
+Examples:
+  zolal xray run.trace                        the tree that zolal trace printed
+  zolal xray run.trace --as summary           time by call and by line
+  zolal xray run.trace --as jsonl | jq .call  each kernel call, a line of JSON
+
+Exit status: 0, 2 usage, 3 the file cannot be read or is no recording.
+"""
+
+
+def size(text: str) -> int:
+    """The type of an argument: bytes, with k, M or G behind it."""
+    digits, unit = (text[:-1], text[-1:].lower()) if text[-1:].lower() in UNITS else (text, "")
+    try:
+        number = int(digits)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a size: 64M, for example") from None
+    number *= UNITS.get(unit, 1)
+    if not run.SIZE_LEAST <= number <= 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text} is not in the range 1M to 1024G")
+    return number
+
+
+def make_trace_parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="zolal trace",
+        usage="zolal trace [OPTIONS] -- COMMAND [ARGUMENT]...",
+        description="Run a program and show its kernel calls under the lines of Python that made "
+        "them.",
+        epilog=TRACE_EXAMPLES,
+        formatter_class=cli.help_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="What to run.")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument(
+        "--as", dest="view", choices=VIEWS, default=None, help="What to print.  [default: tree]"
+    )
+    view.add_argument(
+        "--summary",
+        dest="view",
+        action="store_const",
+        const="summary",
+        help="Tables by call and by line: the same as --as summary.",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Keep the recording there, and print nothing but what --as or --summary asks for.",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=size,
+        default=256 << 20,
+        metavar="SIZE",
+        help="Most bytes of the recording; beyond it the oldest calls go.  [default: 256M]",
+    )
+    return parser
+
+
+def refuse(text: str, code: int) -> None:
+    cli.fail(text, code)
+
+
+def check_program(name: str) -> None:
+    """Say what is wrong with what is to be run, before it is."""
+    path = shutil.which(name)
+    if path is None:
+        if os.path.exists(name) and "/" in name:
+            refuse(f"cannot run {name}: it is not executable", EXIT_NOT_EXECUTABLE)
+        refuse(f"cannot run {name}: command not found", EXIT_NOT_FOUND)
+        return
+    status = os.stat(path)
+    changes_user = status.st_mode & stat.S_ISUID and status.st_uid != os.geteuid()
+    changes_group = status.st_mode & stat.S_ISGID and status.st_gid != os.getegid()
+    if changes_user or changes_group:
+        refuse(
+            f"cannot trace {name}: it is set-uid or set-gid, and the loader takes no library of "
+            f"others into such a program. Trace it as the user that it becomes.",
+            EXIT_NOT_EXECUTABLE,
+        )
+    if is_static(path):
+        cli.say(
+            f"{name} is statically linked: it makes its kernel calls without the C library that is "
+            "watched here; only what it starts can be seen"
+        )
+
+
+def check_output(path: str) -> None:
+    """Say that the recording cannot be written before the program has run for it."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    except OSError as error:
+        cli.fail(f"cannot write the recording {path}: {error.strerror}", cli.EXIT_CANNOT_START)
+
+
+def is_static(path: str) -> bool:
+    """Is it an ELF file without an interpreter (the loader) in it?"""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+            if head[:5] != b"\x7fELF\x02":
+                return False
+            file.seek(int.from_bytes(head[32:40], "little"))
+            width, count = (int.from_bytes(head[at : at + 2], "little") for at in (54, 56))
+            headers = file.read(width * min(count, 1024))
+    except OSError:
+        return False
+    kinds = [headers[at : at + 4] for at in range(0, len(headers), width or 1)]
+    return bool(kinds) and (3).to_bytes(4, "little") not in kinds  # PT_INTERP
+
+
+def print_view(trace: Trace, view: str, to_stderr: bool) -> None:
+    file = sys.stderr if to_stderr else sys.stdout
+    if view == "jsonl":
+        from zolal.trace import jsonl
+
+        for line in jsonl.lines(trace):
+            print(line, file=file)
+        return
+    from rich.console import Console
+
+    from zolal.trace import summary, tree
+
+    width = None if file.isatty() else 100_000
+    console = Console(file=file, highlight=False, markup=False, emoji=False, width=width)
+    (tree if view == "tree" else summary).show(console, trace)
+
+
+def end_as(status: int) -> None:
+    """With the exit code of the program; as it did where that was a signal."""
+    sys.stderr.flush()
+    if status >= 0:
+        sys.exit(status)
+    signal.signal(-status, signal.SIG_DFL)
+    # No core of ours besides the program's.
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    os.kill(os.getpid(), -status)
+    sys.exit(128 - status)
+
+
+def trace_main(arguments: Sequence[str]) -> None:
+    """The command `zolal trace`."""
+    parser = make_trace_parser()
+    options = parser.parse_args(arguments)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        parser.error("which program? zolal trace -- COMMAND, for example: -- python app.py")
+    check_program(command[0])
+    if options.output is not None:
+        check_output(options.output)
+    try:
+        folder = Folder(command, options.max_size)
+    except OSError as error:
+        cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
+    try:
+        status = run.run(command, folder, min(options.max_size, 1 << 30))
+        tell(folder, options.view, options.output)
+    except OSError as error:
+        cli.fail(f"cannot run {command[0]}: {error.strerror}", EXIT_NOT_EXECUTABLE)
+    finally:
+        folder.remove()
+    end_as(status)
+
+
+def tell(folder: Folder, view: str | None, output: str | None) -> None:
+    if output is not None:
+        try:
+            folder.keep(output)
+        except OSError as error:
+            cli.fail(
+                f"cannot write the recording {output}: {error.strerror}", cli.EXIT_CANNOT_START
+            )
+    if output is None or view is not None:
+        from zolal.trace.load import load
+
+        try:
+            print_view(load(folder.path), view or "tree", to_stderr=True)
+        except BrokenPipeError:
+            pass
+
+
+def make_xray_parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="zolal xray",
+        usage="zolal xray FILE [OPTIONS]",
+        description="Show a recording of zolal trace.",
+        epilog=XRAY_EXAMPLES,
+        formatter_class=cli.help_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="What zolal trace -o has kept.")
+    parser.add_argument(
+        "--as", dest="view", choices=VIEWS, default="tree", help="What to show.  [default: tree]"
+    )
+    return parser
+
+
+def xray_main(arguments: Sequence[str]) -> None:
+    """The command `zolal xray`."""
+    options = make_xray_parser().parse_args(arguments)
+    from zolal.trace.load import load
+
+    try:
+        trace = load(options.file)
+    except StoreError as error:
+        cli.fail(str(error), EXIT_CANNOT_READ)
+    except OSError as error:
+        cli.fail(f"cannot read {options.file}: {error.strerror or error}", EXIT_CANNOT_READ)
+    try:
+        print_view(trace, options.view, to_stderr=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left

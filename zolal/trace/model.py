@@ -1,0 +1,88 @@
+"""What a recording of `zolal trace` holds, for whatever shows it: processes and their calls. Plain
+data; zolal.trace.load makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Frame(NamedTuple):
+    """A line of Python that led to a call. A `function` of "" stands for outer frames that were cut
+    off. `awaits`: it was not running, but had asked for the call and waited for it (awaits.py)."""
+
+    function: str
+    file: str
+    line: int
+    awaits: bool = False
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the kernel."""
+
+    process: Process
+    tid: int
+    name: str  # as section 2 of the manual has it
+    fd: int  # -1: none
+    args: str  # readable, as strace(1) would write them
+    result: int  # -errno on failure
+    begin_ns: int  # since the epoch
+    end_ns: int
+    stack: tuple[Frame, ...]  # the caller of the call last
+    argument: int = 0  # a length with flags above 2**32, a count, flags: src/trace/event.h
+    data: bytes = b""  # more arguments: src/trace/event.h
+    first_line: str = ""
+    """Of what it has moved, where that is known: "GET / HTTP/1.1", "HTTP/1.1 200 OK", "redis GET",
+    "postgresql SELECT"."""
+    is_sent: bool = False  # the first line was sent, else received
+    encrypted: bool = False  # what it has moved begins a TLS record
+
+    @property
+    def ns(self) -> int:
+        return max(0, self.end_ns - self.begin_ns)
+
+
+@dataclass
+class Process:
+    """A program that a process has been: one that calls exec is another from then on."""
+
+    pid: int
+    parent: int  # pid, 0: not known
+    program: list[str]  # its arguments, cut
+    python: str  # version, "" without one
+    note: str  # what could not be recorded, and why
+    began_ns: int  # since the epoch
+    calls: list[Call] = field(default_factory=list)  # by their end
+    lost: int = 0  # events that were overwritten, or found no room
+    filled_up: int = 0  # errno: why the recording could grow no more
+    children: list[Process] = field(default_factory=list)
+    is_child: bool = False  # its parent is among the recorded
+
+    @property
+    def title(self) -> str:
+        return " ".join(self.program) or f"process {self.pid}"
+
+
+@dataclass
+class Trace:
+    """What was traced, and what came of it."""
+
+    command: list[str]
+    began_ns: int  # since the epoch
+    ended_ns: int
+    status: int  # exit code, or -signal
+    processes: list[Process]  # by their beginning
+    failures: int = 0  # processes that could not be recorded
+    failure: int = 0  # errno of the last of them
+
+    @property
+    def roots(self) -> list[Process]:
+        """Those that no recorded process has started."""
+        return [process for process in self.processes if not process.is_child]
+
+    @property
+    def calls(self) -> list[Call]:
+        """Of all processes, by their beginning."""
+        found = [call for process in self.processes for call in process.calls]
+        return sorted(found, key=lambda call: call.begin_ns)

@@ -1,0 +1,147 @@
+"""Where recordings of `zolal trace` lie: a folder while the program runs, one file of it for good.
+
+The folder has `trace.json` (what was traced), `shared` (what its processes share: the struct
+process_shared of src/preload/process.h) and PID.N.trace for the N-th program of process PID. The
+file is a tar(5) archive of trace.json and of the recordings without their holes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from zolal._zolal import Reader
+
+ABOUT = "trace.json"
+FORMAT = 1
+SHARED = struct.Struct("=qII")
+
+
+class StoreError(Exception):
+    """What is no recording, or cannot be kept."""
+
+
+def parent_folder() -> str:
+    """Where recordings go: in memory, in the user's own folder if there is one."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(own) and os.path.isdir(own) and os.stat(own).st_uid == os.geteuid():
+        return own
+    return "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+
+
+class Folder:
+    """A new folder for a program's recordings, of `budget` bytes together at most."""
+
+    def __init__(self, command: list[str], budget: int) -> None:
+        self.path = tempfile.mkdtemp(prefix="zolal-trace-", dir=parent_folder())
+        if os.geteuid() == 0:
+            # A process that gives root up may begin a recording of its own; to list the folder is
+            # still not theirs.
+            os.chmod(self.path, 0o1733)
+        shared = os.path.join(self.path, "shared")
+        with open(shared, "wb") as file:
+            file.write(SHARED.pack(budget, 0, 0))
+            os.fchmod(file.fileno(), 0o666 if os.geteuid() == 0 else 0o600)
+        self._about: dict[str, Any] = {
+            "format": FORMAT,
+            "command": command,
+            "began_ns": time.time_ns(),
+        }
+        self._write_about()
+
+    def _write_about(self) -> None:
+        with open(os.path.join(self.path, ABOUT), "w") as file:
+            json.dump(self._about, file)
+
+    def end(self, status: int) -> None:
+        """The program has ended. `status`: its exit code, or -signal."""
+        with open(os.path.join(self.path, "shared"), "rb") as file:
+            _, failures, failure = SHARED.unpack(file.read(SHARED.size))
+        self._about |= {
+            "ended_ns": time.time_ns(),
+            "status": status,
+            "failures": failures,
+            "failure": failure,
+        }
+        self._write_about()
+
+    def keep(self, path: str) -> None:
+        """Make one file of it at `path`. OSError where that cannot be written."""
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            archive.add(os.path.join(self.path, ABOUT), ABOUT)
+            for name in recordings_in(self.path):
+                with tempfile.TemporaryFile(dir=self.path) as file:
+                    reader = Reader(os.path.join(self.path, name))
+                    reader.copy(file.fileno())
+                    reader.close()
+                    info = archive.gettarinfo(arcname=name, fileobj=file)
+                    file.seek(0)
+                    archive.addfile(info, file)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def recordings_in(folder: str) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.endswith(".trace"))
+
+
+def open_store(path: str) -> tuple[dict[str, Any], Iterator[tuple[str, Reader]]]:
+    """What was traced, and each recording with its name. `path`: a file that was kept, or a folder
+    that was left. OSError when it cannot be read, StoreError when it is none."""
+    if os.path.isdir(path):
+        try:
+            with open(os.path.join(path, ABOUT), "rb") as file:
+                about = _about(file.read(), path)
+        except FileNotFoundError:
+            raise StoreError(f"{path} is not a folder of zolal trace: no {ABOUT} in it") from None
+        return about, _of_folder(path)
+    return _open_archive(path)
+
+
+def _about(text: bytes, path: str) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict) or not isinstance(about.get("command"), list):
+        raise StoreError(f"{path} is damaged: {ABOUT} in it cannot be read")
+    if about.get("format") != FORMAT:
+        raise StoreError(
+            f"{path} is of format {about.get('format')}, this is format {FORMAT}: "
+            "read it with the zolal that wrote it"
+        )
+    return about
+
+
+def _of_folder(path: str) -> Iterator[tuple[str, Reader]]:
+    for name in recordings_in(path):
+        yield name, _reader(os.path.join(path, name), 0, name)
+
+
+def _reader(path: str, offset: int, name: str) -> Reader:
+    try:
+        return Reader(path, offset)
+    except ValueError as error:
+        raise StoreError(f"{name}: {error}") from None
+
+
+def _open_archive(path: str) -> tuple[dict[str, Any], Iterator[tuple[str, Reader]]]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            members = archive.getmembers()
+            first = members[0] if members and members[0].name == ABOUT else None
+            file = archive.extractfile(first) if first and first.size < 1 << 24 else None
+            text = file.read() if file else None
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise StoreError(f"{path} is not a recording of zolal trace: {error}") from None
+    if text is None:
+        raise StoreError(f"{path} is not a recording of zolal trace: no {ABOUT} in it")
+    found = [(member.name, member.offset_data) for member in members[1:] if member.isreg()]
+    return _about(text, path), ((name, _reader(path, offset, name)) for name, offset in found)
