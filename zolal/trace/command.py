@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import sys
+from importlib import import_module
 
 from zolal import cli
 from zolal.trace import run
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 EXIT_CANNOT_READ = 3
 EXIT_NOT_EXECUTABLE = 126  # as a shell has it
 EXIT_NOT_FOUND = 127
-VIEWS = ("tree", "summary", "jsonl")
+VIEWS = ("tree", "summary", "html", "perfetto", "folded", "jsonl")
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 TRACE_EXAMPLES = """\
@@ -30,6 +31,7 @@ Examples:
   zolal trace -- python manage.py runserver      then visit a page, and Ctrl-C
   zolal trace --summary -- python client.py      tables instead of trees
   zolal trace -o run.trace -- gunicorn app:app   keep the recording: zolal xray run.trace
+  zolal trace --report journey.html -- python server.py      a page that tells it to a reader
 
 The program runs as it would without: what it prints, its exit code, its descriptors stay the same.
 What is told is printed to standard error when it ends. Its children are traced, too.
@@ -47,6 +49,9 @@ Examples:
   zolal xray run.trace                        the tree that zolal trace printed
   zolal xray run.trace --as summary           time by call and by line
   zolal xray run.trace --as jsonl | jq .call  each kernel call, a line of JSON
+  zolal xray run.trace --as html > run.html   a page that tells the journey to a reader
+  zolal xray run.trace --as perfetto > run.json    for ui.perfetto.dev
+  zolal xray run.trace --as folded | flamegraph.pl > run.svg
 
 Exit status: 0, 2 usage, 3 the file cannot be read or is no recording.
 """
@@ -92,6 +97,12 @@ def make_trace_parser() -> argparse.ArgumentParser:
         "--output",
         metavar="FILE",
         help="Keep the recording there, and print nothing but what --as or --summary asks for.",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="Write the journey there as a page to read (HTML), and print nothing but what --as or "
+        "--summary asks for.",
     )
     parser.add_argument(
         "--max-size",
@@ -157,11 +168,14 @@ def is_static(path: str) -> bool:
 
 def print_view(trace: Trace, view: str, to_stderr: bool) -> None:
     file = sys.stderr if to_stderr else sys.stdout
-    if view == "jsonl":
-        from zolal.trace import jsonl
+    if view == "html":
+        from zolal.trace import report
 
-        for line in jsonl.lines(trace):
-            print(line, file=file)
+        file.buffer.write(report.html(trace).encode("utf-8", "backslashreplace"))
+        return
+    if view in ("jsonl", "perfetto", "folded"):
+        for line in import_module(f"zolal.trace.{view}").lines(trace):
+            file.buffer.write(f"{line}\n".encode("utf-8", "backslashreplace"))
         return
     from rich.console import Console
 
@@ -202,7 +216,7 @@ def trace_main(arguments: Sequence[str]) -> None:
         cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
     try:
         status = run.run(command, folder, min(options.max_size, 1 << 30))
-        tell(folder, options.view, options.output)
+        tell(folder, options.view, options.output, options.report)
     except OSError as error:
         cli.fail(f"cannot run {command[0]}: {error.strerror}", EXIT_NOT_EXECUTABLE)
     finally:
@@ -210,7 +224,7 @@ def trace_main(arguments: Sequence[str]) -> None:
     end_as(status)
 
 
-def tell(folder: Folder, view: str | None, output: str | None) -> None:
+def tell(folder: Folder, view: str | None, output: str | None, report: str | None) -> None:
     if output is not None:
         try:
             folder.keep(output)
@@ -218,13 +232,28 @@ def tell(folder: Folder, view: str | None, output: str | None) -> None:
             cli.fail(
                 f"cannot write the recording {output}: {error.strerror}", cli.EXIT_CANNOT_START
             )
-    if output is None or view is not None:
-        from zolal.trace.load import load
+    if report is None and output is not None and view is None:
+        return
+    from zolal.trace.load import load
 
+    trace = load(folder.path)
+    if report is not None:
+        write_report(trace, report)
+    if view is not None or report is None:
         try:
-            print_view(load(folder.path), view or "tree", to_stderr=True)
+            print_view(trace, view or "tree", to_stderr=True)
         except BrokenPipeError:
             pass
+
+
+def write_report(trace: Trace, path: str) -> None:
+    from zolal.trace import report
+
+    try:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(report.html(trace))
+    except OSError as error:
+        cli.fail(f"cannot write the report {path}: {error.strerror}", cli.EXIT_CANNOT_START)
 
 
 def make_xray_parser() -> argparse.ArgumentParser:

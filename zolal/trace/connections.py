@@ -16,12 +16,13 @@ from zolal.trace.model import Call, Process
 REQUEST_LINE = re.compile(r"([A-Z-]+) (\S+)(?: HTTP/1\..*)?$")
 STATUS_LINE = re.compile(r"HTTP/1\.\d (\d{3})")
 QUERY = re.compile(r"(redis|postgresql) (\w+)$")
+RECEIVES = frozenset(["recvfrom", "recvmsg", "recvmmsg", "read", "readv"])
 WAITS = frozenset(
     "poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2".split(),
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Exchange:
     """A request and its answer on a connection."""
 
@@ -52,7 +53,7 @@ class Exchange:
         return sum(call.ns for call in self.calls if call.name in WAITS)
 
 
-@dataclass
+@dataclass(eq=False)
 class Connection:
     """A socket's life, or an epoll's."""
 
@@ -66,7 +67,7 @@ class Connection:
     is_closed: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Story:
     """A process, told: its calls before the first connection, then each connection; what is left
     belongs to no socket that is known."""

@@ -88,7 +88,7 @@ def _join(processes: list[Process]) -> None:
 
 def _number(about: dict[str, Any], name: str) -> int:
     value = about.get(name, 0)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else 0
 
 
 def load(path: str) -> Trace:

@@ -17,7 +17,7 @@ class Frame(NamedTuple):
     awaits: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of the kernel."""
 
@@ -43,7 +43,7 @@ class Call:
         return max(0, self.end_ns - self.begin_ns)
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
     """A program that a process has been: one that calls exec is another from then on."""
 
