@@ -31,7 +31,8 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
 
 
 def functions(call):
-    return [frame["function"] for frame in call["stack"]]
+    """Without their classes, of which Python 3.10 does not tell."""
+    return [frame["function"].rpartition(".")[2] for frame in call["stack"]]
 
 
 def test_each_call_stands_under_its_lines(traced):
@@ -39,7 +40,7 @@ def test_each_call_stands_under_its_lines(traced):
     assert (run.status, run.out, run.err) == (0, "b'hello'\n", "")
     calls = run.calls
     (accepted,) = [call for call in calls if call["call"] == "accept4"]
-    assert functions(accepted)[-2:] == ["serve", "socket.accept"]
+    assert functions(accepted)[-2:] == ["serve", "accept"]
     assert accepted["stack"][-2]["line"] == 5
     assert accepted["stack"][-2]["file"].endswith("program.py")
     sent = [call for call in calls if call["call"] == "sendto"]

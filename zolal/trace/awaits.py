@@ -18,19 +18,23 @@ CALLBACKS = ("_sock_recv", "_sock_accept", "_sock_sendall", "_sock_connect", "_s
 LOOP = "asyncio/selector_events.py"
 
 
+def name_of(frame: Frame) -> str:
+    """Without its class, of which Python 3.10 does not tell."""
+    return frame.function.rpartition(".")[2]
+
+
 def _after_handle(stack: tuple[Frame, ...]) -> int:
     """Where in the stack the loop has begun a callback: behind Handle._run; 0: nowhere."""
     for at in range(len(stack), 0, -1):
         frame = stack[at - 1]
-        if frame.function.endswith("Handle._run") and frame.file.endswith("asyncio/events.py"):
+        if name_of(frame) == "_run" and frame.file.endswith("asyncio/events.py"):
             return at
     return 0
 
 
 def _is_callback(frame: Frame) -> bool:
     """Of the loop's own, which does what a coroutine has asked for."""
-    name = frame.function.rpartition(".")[2]
-    return frame.file.endswith(LOOP) and name.startswith(CALLBACKS)
+    return frame.file.endswith(LOOP) and name_of(frame).startswith(CALLBACKS)
 
 
 def _who_awaits(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
