@@ -144,10 +144,11 @@ def trace_request_end(status: int, bytes: int, /) -> None:
 class Event(NamedTuple):
     kind: str
     """ "call", "request_begin", "request_end", "state", "python_enter", "python_leave",
+    "python_yield", "python_resume", "python_switch", "python_whole",
     "first_line", "lost"."""
     op: str
     """Of a call its name, "recvfrom"; of python_*: "application", "next", "close", "read", "write",
-    "start_response", "call"; of a first line "received", "sent"; else ""."""
+    "start_response", "call", "c_call"; of a first line "received", "sent"; else ""."""
     thread: int  # gettid(2)
     connection: int  # 0: none
     request: int  # 0: none
@@ -159,9 +160,15 @@ class Event(NamedTuple):
     name: str
     args: bytes  # layouts: src/trace/event.h
     place: tuple[tuple[str, int], ...] | None = None
-    """Of a call: ("function (file)", line), ..., the innermost first. No part of the sequence."""
+    """Of a call: ("function (file)", line), ..., the innermost first; of a python_whole: what is
+    called and its first line. No part of the sequence."""
     encrypted: bool = False
     """Of a call: what it has moved begins a TLS record. No part of the sequence."""
+    under_way: bool = False
+    """Of a python_enter: it had begun before Python calls were recorded. No part of the sequence."""
+    resumed: bool = False
+    suspended: bool = False
+    """Of a python_whole: it began as a python_resume, ended as a python_yield. No parts either."""
 
 class Reader:
     """Reads a recording, live or after its process is gone."""

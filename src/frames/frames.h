@@ -98,6 +98,27 @@ enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys
 enum frames_end frames_walk_remote(const struct frames *frames, pid_t tid, uint64_t *thread,
                                    struct frames_key *keys, size_t max, size_t *count);
 
+/* For who is called by the interpreter, with the GIL, about a frame of this process's. */
+
+/* The frame of Python that `thread`, a PyThreadState, runs; 0: none. Some loads; needs no GIL for
+ * the calling thread's own. */
+uint64_t frames_top(const struct frames *frames, const void *thread);
+
+/* The frame of a PyFrameObject. */
+uint64_t frames_of_object(const struct frames *frames, const void *object);
+
+/* Its code object; 0: it is none that a walk shows. `*outer`: the frame around it, 0: none. */
+uint64_t frames_step(const struct frames *frames, uint64_t frame, uint64_t *outer);
+
+/* The frame around it that is of Python, whether a walk shows it or not; 0: none. Two loads. */
+uint64_t frames_outer(const struct frames *frames, uint64_t frame);
+
+/* A profile function (PyEval_SetProfile) of 3.10 or 3.11 has been told of a call: is it a generator
+ * or coroutine that goes on? Of a return: is it one that goes on later? From 3.12 on False: there
+ * are events of their own. */
+bool frames_is_resumed(const struct frames *frames, uint64_t frame);
+bool frames_is_suspended(const struct frames *frames, uint64_t frame);
+
 /* A place for text of the caller: `size` bytes at `data`, of which `len` are written: UTF-8,
  * without a NUL, cut between characters when it is too long. */
 struct frames_text {

@@ -232,6 +232,36 @@ enum frames_end frames_walk(const struct frames *frames, struct frames_key *keys
                          : walk_own(guarded, thread, keys, max, count);
 }
 
+/* The frame itself, or the first around it that is not one of C. */
+static uint64_t skip_c(const struct frames_layout *layout, uint64_t frame)
+{
+    while (frame != 0 && layout->version >= 0x030C &&
+           ((const unsigned char *)(uintptr_t)frame)[layout->frame.owner] >= OWNED_BY_C)
+        frame = memory_word((const void *)(uintptr_t)frame, layout->frame.previous);
+    return frame;
+}
+
+uint64_t frames_top(const struct frames *frames, const void *thread)
+{
+    struct start start;
+    bool is_read = find_start(frames, true, (uintptr_t)thread, &start);
+    return is_read ? skip_c(&frames->layout, start.frame) : 0;
+}
+
+uint64_t frames_outer(const struct frames *frames, uint64_t frame)
+{
+    const struct frames_layout *layout = &frames->layout;
+    return skip_c(layout, memory_word((const void *)(uintptr_t)frame, layout->frame.previous));
+}
+
+uint64_t frames_step(const struct frames *frames, uint64_t frame, uint64_t *outer)
+{
+    struct seen seen;
+    bool is_seen = see_frame(frames, true, frame, &seen);
+    *outer = is_seen ? seen.previous : 0;
+    return is_seen && seen.is_shown ? seen.key.code : 0;
+}
+
 const char *frames_end_text(enum frames_end end)
 {
     static const char *const texts[] = {

@@ -18,6 +18,8 @@ static void record(const struct call *call, const struct call_end *end, int code
         .t1 = now,
         .place = stacks_here(),
     };
+    python_calls_look();
+    python_calls_flush();
     struct slice moved =
         slice_of(end->moved, end->moved && end->result > 0 ? (size_t)end->result : 0);
     char line[FIRST_LINE_SIZE];

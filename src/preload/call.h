@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "preload/next.h"
 #include "preload/process.h"
+#include "preload/python_calls.h"
 #include "trace/event.h"
 
 struct call {
@@ -39,10 +40,12 @@ struct call_end {
     ((uintptr_t)__builtin_return_address(0) - process_here.own_begin < \
      process_here.own_end - process_here.own_begin)
 
-#define call_begin() ((struct call){process_recording() && !CALL_IS_OURS() ? clock_ticks() : 0})
+#define call_begin() \
+    (python_calls_tick(), (struct call){process_recording() && !CALL_IS_OURS() ? clock_ticks() : 0})
 
 /* The same for read(2) and its like: a descriptor that is not watched is no call of ours. */
-#define call_begin_on(fd) (descriptor_is_watched(fd) ? call_begin() : (struct call){0})
+#define call_begin_on(fd) \
+    (descriptor_is_watched(fd) ? call_begin() : (python_calls_tick(), (struct call){0}))
 
 /* Record it. Returns the result. */
 ssize_t call_end(const struct call *call, const struct call_end *end);

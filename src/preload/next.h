@@ -43,6 +43,7 @@
     X(posix_spawnp)          \
     X(ppoll)                 \
     X(pselect)               \
+    X(pthread_create)        \
     X(read)                  \
     X(readv)                 \
     X(recv)                  \

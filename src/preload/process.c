@@ -12,6 +12,7 @@
 
 #include "preload/environment.h"
 #include "preload/next.h"
+#include "preload/python_calls.h"
 #include "preload/stacks.h"
 
 #define PATH_SIZE    256
@@ -111,6 +112,7 @@ static uint32_t forget_parent(void)
     if (parents)
         recording_forget(parents);
     stacks_forget();
+    python_calls_forget();
     return parent;
 }
 
@@ -140,8 +142,15 @@ struct recording *process_begin(void)
 static void thread_ends(void *unused)
 {
     (void)unused;
-    if (process_thread.recorder.recording == process_here.recording && process_here.page->is_ours)
-        recorder_detach();
+    if (process_thread.recorder.recording != process_here.recording || !process_here.page->is_ours)
+        return;
+    python_calls_end();
+    recorder_detach();
+}
+
+__attribute__((destructor)) static void process_ends(void)
+{
+    python_calls_end();
 }
 
 static bool thread_attach(struct recording *recording)
@@ -166,12 +175,17 @@ bool process_enter(struct recording *recording)
     return thread->recorder.recording == recording || thread_attach(recording);
 }
 
-/* "FOLDER[:SIZE]" */
+/* "FOLDER[:SIZE][:calls]" */
 static void read_setting(const char *setting)
 {
     snprintf(self.setting, sizeof(self.setting), "%s", setting);
     snprintf(self.folder, sizeof(self.folder), "%s", setting);
     char *colon = strrchr(self.folder, ':');
+    if (colon && strcmp(colon, ":calls") == 0) {
+        process_here.python_calls = PROCESS_CALLS_WANTED;
+        *colon = '\0';
+        colon = strrchr(self.folder, ':');
+    }
     self.size = DEFAULT_SIZE;
     if (colon) {
         *colon = '\0';

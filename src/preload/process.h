@@ -12,8 +12,9 @@
 
 /* The environment that `zolal trace` makes. Our constructor reads it and takes it away again, so
  * that the program sees the one that it would see without us; exec puts it back (environment.h).
- *   ZOLAL_TRACE=FOLDER[:SIZE]   where recordings go; the most bytes of one
- *   LD_PRELOAD=LIBRARY[:...]    this library's path, first */
+ *   ZOLAL_TRACE=FOLDER[:SIZE][:calls]   where recordings go; the most bytes of one; Python's calls
+ *                                       are recorded, too (python_calls.h)
+ *   LD_PRELOAD=LIBRARY[:...]            this library's path, first */
 #define PROCESS_VARIABLE "ZOLAL_TRACE"
 
 /* The file FOLDER/shared, mapped by all that are traced. */
@@ -29,10 +30,19 @@ struct process_page {
     uint32_t is_ours;
 };
 
+/* Are Python's calls recorded? */
+enum process_calls {
+    PROCESS_CALLS_OFF,
+    PROCESS_CALLS_WANTED,     /* as soon as there is an interpreter */
+    PROCESS_CALLS_ON,         /* in all its threads */
+    PROCESS_CALLS_BY_PROFILE, /* in those that have our profile function */
+};
+
 struct process {
     struct process_page *page;    /* NULL: not begun, or not traced */
     struct recording *recording;  /* NULL: none could be had */
     uintptr_t own_begin, own_end; /* code whose calls are recorded by itself: not by us */
+    enum process_calls python_calls;
 };
 extern struct process process_here;
 
@@ -65,7 +75,7 @@ static inline void process_leave(void)
     process_thread.inside = 0;
 }
 
-/* FOLDER[:SIZE] as it was found, and this library's path; "" where nothing is traced. */
+/* FOLDER[:SIZE][:calls] as it was found, and this library's path; "" where nothing is traced. */
 const char *process_setting(void);
 const char *process_library(void);
 

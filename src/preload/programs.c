@@ -10,6 +10,7 @@
 #include "preload/environment.h"
 #include "preload/next.h"
 #include "preload/process.h"
+#include "preload/python_calls.h"
 
 static bool is_traced(char *const *environment)
 {
@@ -19,6 +20,7 @@ static bool is_traced(char *const *environment)
 /* The environment for a program: `from` and ours, or `from` as it is. `*made`: to be freed. */
 static char *const *with_ours(char *const *from, struct environment **made)
 {
+    python_calls_end(); /* it may be the last that this program does */
     *made = is_traced(from) ? environment_make(from) : NULL;
     return *made ? environment_entries(*made) : from;
 }

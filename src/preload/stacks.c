@@ -122,8 +122,19 @@ static uint32_t text_number(const void *data, size_t len, uint64_t salt)
     return number;
 }
 
+uint32_t stacks_name(const char *name, size_t len)
+{
+    return text_number(name, len, 0);
+}
+
+uint32_t stacks_place(uint32_t name, uint32_t line)
+{
+    struct trace_frame frame = {name, line};
+    return name == 0 ? 0 : text_number(&frame, sizeof(frame), OF_STACK);
+}
+
 /* "function (file)" */
-static uint32_t code_number(uint64_t code, uint64_t identity)
+uint32_t stacks_code(uint64_t code, uint64_t identity)
 {
     uint64_t key = mix(mix(OF_CODE, code), identity) | 1;
     uint32_t number;
@@ -147,7 +158,7 @@ static uint32_t stack_write(const struct frames_key *keys, size_t count, bool is
     struct trace_frame frames[TRACE_FRAMES_MAX];
     for (size_t i = 0; i < count; i++) {
         uint64_t code = keys[i].code;
-        frames[i].name = code_number(code, frames_code_key(&self.frames, code));
+        frames[i].name = stacks_code(code, frames_code_key(&self.frames, code));
         frames[i].line = frames_line(&self.frames, code, keys[i].instruction);
     }
     if (is_cut)
@@ -188,6 +199,13 @@ static bool search(void)
     atomic_store_explicit(&self.is_found, result == 0, memory_order_release);
     atomic_store_explicit(&self.searching, 0, memory_order_release);
     return result == 0;
+}
+
+const struct frames *stacks_frames(void)
+{
+    /* Acquire: as in stacks_here. */
+    bool is_known = atomic_load_explicit(&self.is_found, memory_order_acquire) || search();
+    return is_known ? &self.frames : NULL;
 }
 
 static void note_subinterpreters(void)

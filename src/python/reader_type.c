@@ -9,11 +9,11 @@ struct reader_object {
     PyObject_HEAD struct reader *reader; /* NULL: closed */
 };
 
-enum { EVENT_FIELDS = 14, EVENT_IN_SEQUENCE = 12 };
+enum { EVENT_FIELDS = 17, EVENT_IN_SEQUENCE = 12 };
 
 static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
-    {"kind",
-     "call, request_begin, request_end, state, python_enter, python_leave, first_line, lost"},
+    {"kind", "call, request_begin, request_end, state, python_enter, python_leave, python_yield, "
+             "python_resume, python_switch, python_whole, first_line, lost"},
     {"op", "the call's name, the state left, what Python was called for, received or sent"},
     {"thread", "gettid(2)"},
     {"connection", "its number, 0: none"},
@@ -25,8 +25,11 @@ static PyStructSequence_Field event_fields[EVENT_FIELDS + 1] = {
     {"result", "-errno on failure"},
     {"name", "what is called"},
     {"args", "more arguments, as src/trace/event.h says"},
-    {"place", "of a call: the lines of Python that led to it"},
+    {"place", "of a call: the lines of Python that led to it; of a python_whole: what is called"},
     {"encrypted", "of a call: the bytes that it moved begin a TLS record"},
+    {"under_way", "of a python_enter: it had begun before Python calls were recorded here"},
+    {"resumed", "of a python_whole: it began as a python_resume"},
+    {"suspended", "of a python_whole: it ended as a python_yield"},
     {NULL, NULL},
 };
 
@@ -47,6 +50,10 @@ static const char *event_kind(const struct trace_event *event)
         [TRACE_PYTHON_ENTER] = "python_enter",
         [TRACE_PYTHON_LEAVE] = "python_leave",
         [TRACE_FIRST_LINE] = "first_line",
+        [TRACE_PYTHON_YIELD] = "python_yield",
+        [TRACE_PYTHON_RESUME] = "python_resume",
+        [TRACE_PYTHON_SWITCH] = "python_switch",
+        [TRACE_PYTHON_WHOLE] = "python_whole",
         [TRACE_LOST] = "lost",
     };
     const char *name = event->kind <= TRACE_LOST ? names[event->kind] : NULL;
@@ -79,6 +86,10 @@ static const char *event_operation(const struct trace_event *event)
         return name_of(calls, TRACE_OPERATION_COUNT, event->op);
     case TRACE_PYTHON_ENTER:
     case TRACE_PYTHON_LEAVE:
+    case TRACE_PYTHON_YIELD:
+    case TRACE_PYTHON_RESUME:
+    case TRACE_PYTHON_SWITCH:
+    case TRACE_PYTHON_WHOLE:
         return name_of(python, TRACE_PYTHON_COUNT, event->op);
     default:
         return "";
@@ -112,7 +123,8 @@ static PyObject *event_object(struct module_state *state, struct reader *reader,
                               const struct reader_event *from)
 {
     const struct trace_event *event = &from->event;
-    bool is_call = event->kind == TRACE_CALL;
+    bool has_place = event->kind == TRACE_CALL || event->kind == TRACE_PYTHON_WHOLE;
+    unsigned flags = event->flags;
     PyObject *object = PyStructSequence_New(state->event_type);
     if (!object)
         return NULL;
@@ -127,10 +139,13 @@ static PyObject *event_object(struct module_state *state, struct reader *reader,
         PyLong_FromLong(event->fd),
         PyLong_FromUnsignedLongLong(event->argument),
         PyLong_FromLongLong(event->result),
-        name_object(reader, is_call ? 0 : event->name),
+        name_object(reader, has_place ? 0 : event->name),
         PyBytes_FromStringAndSize((const char *)from->args, (Py_ssize_t)from->args_len),
-        place_object(reader, is_call ? event->name : 0),
-        PyBool_FromLong(is_call && (event->flags & TRACE_ENCRYPTED)),
+        place_object(reader, has_place ? event->name : 0),
+        PyBool_FromLong(event->kind == TRACE_CALL && (flags & TRACE_ENCRYPTED)),
+        PyBool_FromLong(event->kind == TRACE_PYTHON_ENTER && (flags & TRACE_UNDER_WAY)),
+        PyBool_FromLong(event->kind == TRACE_PYTHON_WHOLE && (flags & TRACE_RESUMED)),
+        PyBool_FromLong(event->kind == TRACE_PYTHON_WHOLE && (flags & TRACE_SUSPENDED)),
     };
     bool failed = false;
     for (Py_ssize_t i = 0; i < EVENT_FIELDS; i++) {

@@ -84,12 +84,20 @@ enum trace_kind {
                           * keep it to themselves */
     TRACE_FIRST_LINE, /* of what the call before it has moved on fd; ARGS follow: the line, cut. op:
                        * enum trace_way */
-    TRACE_LOST        /* argument: slots that a reader missed; made by readers, never stored */
+    TRACE_PYTHON_YIELD,  /* as LEAVE of a generator or coroutine that goes on later: RESUME */
+    TRACE_PYTHON_RESUME, /* as ENTER of one that has begun before */
+    TRACE_PYTHON_SWITCH, /* the thread goes on with another stack (a greenlet's): ENTERs follow, of
+                          * calls under way, from the outermost on. argument: 1: what was under way
+                          * before may have ended unseen */
+    TRACE_PYTHON_WHOLE,  /* `struct trace_args` with up to three `struct trace_whole` */
+    TRACE_LOST           /* argument: slots that a reader missed; made by readers, never stored */
 };
 
 /* The calls between the server and the application, both ways (PEP 3333); others that Python code
  * tells of, named by itself; and of a task: the time it held its loop, the line that it was found
- * at when that was long, and the time that it waited. */
+ * at when that was long, and the time that it waited. CALL and C_CALL are all that an interpreter
+ * calls, too, functions of Python and those of C: then `request` is where the frame is that runs
+ * (of C_CALL: the one that called): an ENTER or RESUME and its LEAVE or YIELD have it in common. */
 #define TRACE_PYTHON_CALLS(X)           \
     X(APPLICATION, "application")       \
     X(NEXT, "next")                     \
@@ -98,6 +106,7 @@ enum trace_kind {
     X(WRITE, "write")                   \
     X(START_RESPONSE, "start_response") \
     X(CALL, "call")                     \
+    X(C_CALL, "c_call")                 \
     X(STEP, "step")                     \
     X(BLOCKED, "blocked")               \
     X(WAIT, "wait")
@@ -129,12 +138,15 @@ struct trace_event {
     int32_t fd;
     uint16_t op;
     uint8_t kind;
-    uint8_t flags; /* TRACE_MORE, TRACE_ENCRYPTED */
+    uint8_t flags; /* TRACE_MORE, TRACE_ENCRYPTED, TRACE_UNDER_WAY */
     uint32_t connection;
 };
 
-#define TRACE_MORE      1 /* an ARGS slot follows */
-#define TRACE_ENCRYPTED 2 /* of a call: the bytes that it moved begin a TLS record */
+#define TRACE_MORE      1  /* an ARGS slot follows */
+#define TRACE_ENCRYPTED 2  /* of a call: the bytes that it moved begin a TLS record */
+#define TRACE_UNDER_WAY 4  /* of PYTHON_ENTER: it had begun before: it follows a SWITCH */
+#define TRACE_RESUMED   8  /* of PYTHON_WHOLE, as a reader hands it out: it began by a RESUME */
+#define TRACE_SUSPENDED 16 /* the same: it ended by a YIELD */
 
 /* The argument of recvfrom, sendto, recvmsg, sendmsg and their like: a length or a count, and
  * flags. */
@@ -166,6 +178,25 @@ struct trace_args {
     uint32_t connection;
 };
 
+/* A call of Python from its ENTER or RESUME to its LEAVE or YIELD, in which nothing was recorded
+ * but others of these. They are written when they end, the inner before the outer; some slots
+ * later, it may be. Those that end in more ticks than 32 bits have are written as two marks. */
+struct trace_whole {
+    uint64_t begin; /* ticks; above them TRACE_WHOLE_ */
+    uint32_t ticks; /* until the end */
+    uint32_t place; /* of one frame: the function and its first line; of a C function 0 */
+};
+
+#define TRACE_WHOLE_C         (UINT64_C(1) << 63)
+#define TRACE_WHOLE_RAISED    (UINT64_C(1) << 62)
+#define TRACE_WHOLE_RESUMED   (UINT64_C(1) << 61)
+#define TRACE_WHOLE_SUSPENDED (UINT64_C(1) << 60)
+#define TRACE_WHOLE_TICKS     (TRACE_WHOLE_SUSPENDED - 1)
+#define TRACE_WHOLES_MAX      3
+
+static_assert(sizeof(struct trace_whole[TRACE_WHOLES_MAX]) ==
+                  sizeof(((struct trace_args *)0)->data),
+              "they fill a slot");
 static_assert(sizeof(struct trace_event) == 64, "a slot is a cache line");
 static_assert(sizeof(struct trace_args) == 64, "a slot is a cache line");
 static_assert(offsetof(struct trace_event, kind) == offsetof(struct trace_args, kind),

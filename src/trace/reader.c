@@ -25,9 +25,12 @@ struct reader_chunk {
 
 /* An event that was read and waits to be handed out, with its place among those of its thread. */
 struct reader_item {
-    struct reader_event event;
+    struct trace_event event;
     uint64_t order;
     uint32_t slot;
+    uint32_t thread;
+    uint32_t args; /* where they are in reader->args */
+    uint32_t args_len;
 };
 
 /* Bytes are copied out by pread(2): a file that is cut under us is an error then, not a SIGBUS. */
@@ -44,6 +47,9 @@ struct reader {
     size_t item_count;
     size_t item_next;
     size_t item_capacity;
+    unsigned char *args; /* of the items */
+    size_t args_len;
+    size_t args_capacity;
 };
 
 static bool header_is_sane(const struct recording_header *header, uint64_t file_size)
@@ -120,6 +126,7 @@ void reader_close(struct reader *reader)
     memory_free(reader->bytes);
     memory_free(reader->names);
     memory_free(reader->items);
+    memory_free(reader->args);
     memory_free(reader);
 }
 
@@ -145,6 +152,27 @@ static struct reader_item *reader_add(struct reader *reader)
     return item;
 }
 
+/* Without memory they are left out. */
+static void reader_keep_args(struct reader *reader, struct reader_item *item,
+                             const struct reader_event *event)
+{
+    if (event->args_len == 0)
+        return;
+    if (event->args_len > reader->args_capacity - reader->args_len) {
+        size_t capacity = reader->args_capacity ? reader->args_capacity * 2 : 65536;
+        unsigned char *args =
+            capacity <= UINT32_MAX ? memory_resize_array(reader->args, capacity, 1) : NULL;
+        if (!args)
+            return;
+        reader->args = args;
+        reader->args_capacity = capacity;
+    }
+    item->args = (uint32_t)reader->args_len;
+    item->args_len = (uint32_t)event->args_len;
+    memcpy(reader->args + reader->args_len, event->args, event->args_len);
+    reader->args_len += event->args_len;
+}
+
 /* Tell that `slots` slots of a thread were overwritten before they were read. */
 static void reader_add_lost(struct reader *reader, uint64_t slots, uint64_t order, uint32_t slot,
                             uint32_t thread, uint64_t ticks)
@@ -152,10 +180,10 @@ static void reader_add_lost(struct reader *reader, uint64_t slots, uint64_t orde
     struct reader_item *item = reader_add(reader);
     if (!item)
         return;
-    item->event.event.kind = TRACE_LOST;
-    item->event.event.argument = slots;
-    item->event.event.t0 = item->event.event.t1 = ticks;
-    item->event.thread = thread;
+    item->event.kind = TRACE_LOST;
+    item->event.argument = slots;
+    item->event.t0 = item->event.t1 = ticks;
+    item->thread = thread;
     item->order = order;
     item->slot = slot;
 }
@@ -199,6 +227,34 @@ static int reader_join_args(const struct reader *reader, uint32_t slot, uint64_t
     return joined;
 }
 
+/* Add the calls of a TRACE_PYTHON_WHOLE slot, each an event. */
+static void reader_take_wholes(struct reader *reader, const struct trace_args *args,
+                               uint32_t thread, uint64_t order, uint32_t slot)
+{
+    struct trace_whole calls[TRACE_WHOLES_MAX];
+    memcpy(calls, args->data, sizeof(calls));
+    for (size_t i = 0; i < TRACE_WHOLES_MAX && (i + 1) * sizeof(*calls) <= args->len; i++) {
+        struct reader_item *item = reader_add(reader);
+        if (!item)
+            return;
+        uint64_t flags = calls[i].begin;
+        item->event = (struct trace_event){
+            .t0 = flags & TRACE_WHOLE_TICKS,
+            .t1 = (flags & TRACE_WHOLE_TICKS) + calls[i].ticks,
+            .result = flags & TRACE_WHOLE_RAISED ? -1 : 0,
+            .name = calls[i].place,
+            .fd = -1,
+            .op = flags & TRACE_WHOLE_C ? TRACE_PYTHON_C_CALL : TRACE_PYTHON_CALL,
+            .kind = TRACE_PYTHON_WHOLE,
+            .flags = (uint8_t)((flags & TRACE_WHOLE_RESUMED ? TRACE_RESUMED : 0) |
+                               (flags & TRACE_WHOLE_SUSPENDED ? TRACE_SUSPENDED : 0)),
+        };
+        item->thread = thread;
+        item->order = order;
+        item->slot = slot;
+    }
+}
+
 /* Was the slot left half-written, by a signal handler that came in between and did not return? One
  * behind it is whole. */
 static bool slot_was_left(const struct reader *reader, uint32_t slot, uint64_t seq)
@@ -231,12 +287,18 @@ static void reader_take_slots(struct reader *reader, struct reader_chunk *chunk,
         if (event->kind == TRACE_ARGS || event->kind == TRACE_THREAD ||
             event->kind == TRACE_EMPTY || event->kind >= TRACE_LOST)
             continue; /* args of an event in the chunk before, or a damaged file */
+        if (event->kind == TRACE_PYTHON_WHOLE) {
+            reader_take_wholes(reader, (const void *)event, chunk->thread, order, slot);
+            continue;
+        }
         struct reader_item *item = reader_add(reader);
         if (!item)
             return;
-        item->event = joined;
+        item->event = joined.event;
+        item->thread = joined.thread;
         item->order = order;
         item->slot = slot;
+        reader_keep_args(reader, item, &joined);
     }
 }
 
@@ -275,7 +337,7 @@ static void reader_look(struct reader *reader, uint32_t i, uint64_t newest)
 static int item_compare(const void *left, const void *right)
 {
     const struct reader_item *a = left, *b = right;
-    uint64_t at_a = a->event.event.t1, at_b = b->event.event.t1;
+    uint64_t at_a = a->event.t1, at_b = b->event.t1;
     if (at_a != at_b)
         return at_a < at_b ? -1 : 1;
     if (a->order != b->order)
@@ -286,7 +348,7 @@ static int item_compare(const void *left, const void *right)
 static void reader_refill(struct reader *reader)
 {
     struct recording_header header;
-    reader->item_next = reader->item_count = 0;
+    reader->item_next = reader->item_count = reader->args_len = 0;
     if (!reader_read_header(reader, &header))
         return;
     /* The state is taken before the slots: once it is ENDED, what is read now is all there is.
@@ -307,7 +369,11 @@ int reader_next(struct reader *reader, struct reader_event *event)
         reader_refill(reader);
     if (reader->item_next == reader->item_count)
         return 0;
-    *event = reader->items[reader->item_next++].event;
+    const struct reader_item *item = &reader->items[reader->item_next++];
+    *event = (struct reader_event){
+        .event = item->event, .args_len = item->args_len, .thread = item->thread};
+    if (item->args_len > 0)
+        memcpy(event->args, reader->args + item->args, item->args_len);
     return 1;
 }
 

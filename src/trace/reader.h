@@ -11,7 +11,8 @@
 
 /* One event with what belongs to it, as a reader hands it out. */
 struct reader_event {
-    struct trace_event event; /* kind is never TRACE_ARGS; TRACE_LOST is made here */
+    struct trace_event event; /* kind is never TRACE_ARGS; TRACE_LOST is made here; a
+                                 TRACE_PYTHON_WHOLE is one call, t0..t1, its place in `name` */
     unsigned char args[144];  /* of up to three ARGS slots, joined */
     size_t args_len;
     uint32_t thread; /* gettid(2) of the writer */

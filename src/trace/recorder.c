@@ -120,10 +120,11 @@ static void recorder_commit(struct recorder *recorder, struct trace_event *slot)
     recorder->seq += 2;
 }
 
-/* A slot of bytes behind the one just committed. */
-static void recorder_add_args(struct recorder *recorder, const void *data, size_t len, bool more)
+/* A slot of bytes: behind the one just committed, or of another kind. */
+static void recorder_add_data(struct recorder *recorder, enum trace_kind kind, const void *data,
+                              size_t len, bool more)
 {
-    struct trace_event *slot = recorder_begin(recorder, TRACE_ARGS);
+    struct trace_event *slot = recorder_begin(recorder, kind);
     struct trace_args *args = (struct trace_args *)slot;
     if (!slot)
         return;
@@ -131,6 +132,11 @@ static void recorder_add_args(struct recorder *recorder, const void *data, size_
     args->flags = more ? TRACE_MORE : 0;
     memcpy(args->data, data, args->len);
     recorder_commit(recorder, slot);
+}
+
+static void recorder_add_args(struct recorder *recorder, const void *data, size_t len, bool more)
+{
+    recorder_add_data(recorder, TRACE_ARGS, data, len, more);
 }
 
 /* As many slots as the bytes need. */
@@ -279,6 +285,29 @@ void trace_python_leave(enum trace_python what, bool raised)
         return;
     recorder_here->last = clock_ticks();
     recorder_mark(TRACE_PYTHON_LEAVE, what, 0, raised ? -1 : 0, recorder_here->last, 0, false);
+}
+
+void trace_python_call(const struct trace_python_call *call)
+{
+    struct recorder *recorder = recorder_here;
+    struct trace_event *slot = recorder ? recorder_begin(recorder, call->kind) : NULL;
+    if (!slot)
+        return;
+    recorder->last = call->ticks;
+    slot->t0 = slot->t1 = call->ticks;
+    slot->result = call->raised ? -1 : 0;
+    slot->request = call->frame;
+    slot->argument = call->line;
+    slot->name = call->name;
+    slot->op = (uint16_t)call->op;
+    slot->flags = call->flags;
+    recorder_commit(recorder, slot);
+}
+
+void trace_python_wholes(const struct trace_whole *calls, size_t count)
+{
+    if (recorder_here && count > 0)
+        recorder_add_data(recorder_here, TRACE_PYTHON_WHOLE, calls, count * sizeof(*calls), false);
 }
 
 uint32_t trace_name(struct slice text)

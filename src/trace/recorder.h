@@ -124,6 +124,23 @@ void trace_state(unsigned from, unsigned to);
 void trace_python_enter(enum trace_python what, uint32_t name, uint32_t line);
 void trace_python_leave(enum trace_python what, bool raised);
 
+/* A call that Python's interpreter tells of (event.h), at `ticks`. `name`, `line`: of ENTER and
+ * RESUME. */
+struct trace_python_call {
+    enum trace_kind kind;
+    enum trace_python op;
+    uint64_t frame;
+    uint64_t ticks;
+    uint32_t name;
+    uint32_t line;
+    bool raised;
+    uint8_t flags; /* TRACE_UNDER_WAY or 0 */
+};
+void trace_python_call(const struct trace_python_call *call);
+
+/* Up to TRACE_WHOLES_MAX of them, in a slot. */
+void trace_python_wholes(const struct trace_whole *calls, size_t count);
+
 /* The number of a name ("function (file)"), written into the recording's names once for each call:
  * remember it. 0 without a recorder and when the names are full. Cut at 1,000 bytes. */
 uint32_t trace_name(struct slice text);

@@ -30,6 +30,7 @@ TRACE_EXAMPLES = """\
 Examples:
   zolal trace -- python manage.py runserver      then visit a page, and Ctrl-C
   zolal trace --summary -- python client.py      tables instead of trees
+  zolal trace --calls -- python app.py           with every call of Python between the kernel's
   zolal trace -o run.trace -- gunicorn app:app   keep the recording: zolal xray run.trace
   zolal trace --report journey.html -- python server.py      a page that tells it to a reader
 
@@ -38,7 +39,9 @@ What is told is printed to standard error when it ends. Its children are traced,
 
 What cannot be seen: calls that a program makes without the C library (statically linked ones, raw
 instructions, io_uring), calls that the C library makes inside itself (looking up host names,
-stdio), programs that are set-uid. Python lines are shown for CPython 3.10 to 3.14.
+stdio), programs that are set-uid. Python lines are shown for CPython 3.10 to 3.14, calls (--calls)
+for 3.10 to 3.13: not in subinterpreters; before 3.12 not while a thread has a profile function of
+the program's (sys.setprofile, cProfile).
 
 Exit status: the program's; 126 it cannot be run, 127 it was not found, 2 usage, 3 the recording
 cannot be written.
@@ -105,11 +108,16 @@ def make_trace_parser() -> argparse.ArgumentParser:
         "--summary asks for.",
     )
     parser.add_argument(
+        "--calls",
+        action="store_true",
+        help="Every call of a Python function, too, and of a C function by Python.",
+    )
+    parser.add_argument(
         "--max-size",
         type=size,
-        default=256 << 20,
         metavar="SIZE",
-        help="Most bytes of the recording; beyond it the oldest calls go.  [default: 256M]",
+        help="Most bytes of the recording; beyond it the oldest calls go.  [default: 256M; 64M "
+        "with --calls]",
     )
     return parser
 
@@ -191,7 +199,8 @@ def end_as(status: int) -> None:
     sys.stderr.flush()
     if status >= 0:
         sys.exit(status)
-    signal.signal(-status, signal.SIG_DFL)
+    if -status != signal.SIGKILL:
+        signal.signal(-status, signal.SIG_DFL)
     # No core of ours besides the program's.
     import resource
 
@@ -210,12 +219,13 @@ def trace_main(arguments: Sequence[str]) -> None:
     check_program(command[0])
     if options.output is not None:
         check_output(options.output)
+    options.max_size = options.max_size or (64 << 20 if options.calls else 256 << 20)
     try:
         folder = Folder(command, options.max_size)
     except OSError as error:
         cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
     try:
-        status = run.run(command, folder, min(options.max_size, 1 << 30))
+        status = run.run(command, folder, min(options.max_size, 1 << 30), options.calls)
         tell(folder, options.view, options.output, options.report)
     except OSError as error:
         cli.fail(f"cannot run {command[0]}: {error.strerror}", EXIT_NOT_EXECUTABLE)

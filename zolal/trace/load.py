@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from functools import lru_cache
 from typing import Any
 
 from zolal._zolal import Event, Reader
 from zolal.trace.awaits import add_awaits
 from zolal.trace.model import Call, Frame, Process, Trace
+from zolal.trace.python_calls import Threads
 from zolal.trace.store import open_store
 from zolal.xray import calls
 
@@ -53,11 +55,15 @@ def read_process(reader: Reader) -> Process:
     )
     offset_ns = header["began_realtime_ns"] - header["began_monotonic_ns"]
     last: dict[int, Call] = {}  # thread -> its latest call
-    while events := reader.read():
+    threads = Threads(process, offset_ns)
+    while events := reader.read(4096):
         for event in events:
             if event.kind == "call":
                 last[event.thread] = call = _call(process, event, offset_ns)
                 process.calls.append(call)
+                threads.take_call(call)
+            elif event.kind.startswith("python_"):
+                threads.take(event)
             elif event.kind == "first_line" and event.thread in last:
                 call = last[event.thread]
                 call.first_line = event.args.decode("latin-1")
@@ -65,6 +71,7 @@ def read_process(reader: Reader) -> Process:
             elif event.kind == "lost":
                 process.lost += event.argument
     add_awaits(process.calls)
+    threads.end()
     return process
 
 
@@ -95,9 +102,15 @@ def load(path: str) -> Trace:
     """The recording at `path`. OSError, zolal.trace.store.StoreError."""
     about, recordings = open_store(path)
     processes = []
-    for _, reader in recordings:
-        processes.append(read_process(reader))
-        reader.close()
+    collects = gc.isenabled()
+    gc.disable()  # all that is made stays, and there may be millions of it
+    try:
+        for _, reader in recordings:
+            processes.append(read_process(reader))
+            reader.close()
+    finally:
+        if collects:
+            gc.enable()
     processes.sort(key=lambda process: process.began_ns)
     _join(processes)
     return Trace(

@@ -18,6 +18,33 @@ class Frame(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
+class PythonCall:
+    """A call of a function by Python, from its beginning to its end; of a generator or coroutine
+    until it yields, or from there on."""
+
+    process: Process
+    tid: int
+    function: str  # "Handler.run"; of C "socket.send"
+    file: str  # "": it is of C
+    line: int  # that it begins at; of C 0
+    begin_ns: int  # since the epoch
+    end_ns: int = 0  # 0: no end was seen
+    is_c: bool = False
+    raised: bool = False
+    resumed: bool = False  # it had begun before, and goes on
+    suspended: bool = False  # it has yielded, and may go on
+    under_way: bool = False  # it had begun before anything of this thread was recorded
+    outer: PythonCall | None = None
+    inside: list[PythonCall | Call] | tuple[()] = ()  # in their order
+
+    @property
+    def ns(self) -> int:
+        """Until the last that is known of it."""
+        end = self.end_ns or max((each.end_ns for each in self.inside), default=0)
+        return max(0, end - self.begin_ns)
+
+
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of the kernel."""
 
@@ -37,6 +64,7 @@ class Call:
     "postgresql SELECT"."""
     is_sent: bool = False  # the first line was sent, else received
     encrypted: bool = False  # what it has moved begins a TLS record
+    outer: PythonCall | None = None  # with --calls: the innermost call of Python
 
     @property
     def ns(self) -> int:
@@ -58,6 +86,8 @@ class Process:
     filled_up: int = 0  # errno: why the recording could grow no more
     children: list[Process] = field(default_factory=list)
     is_child: bool = False  # its parent is among the recorded
+    threads: dict[int, list[PythonCall | Call]] = field(default_factory=dict)
+    """With --calls: what each thread did, by its number; each holds what happened inside."""
 
     @property
     def title(self) -> str:

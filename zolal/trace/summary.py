@@ -1,4 +1,4 @@
-"""A trace as tables: by call, and by line of Python."""
+"""A trace as tables: by call, by line of Python, and by function where these were recorded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from zolal.trace.model import Call, Trace
+from zolal.trace.python_calls import Function, functions
 from zolal.trace.tree import ending, place
-from zolal.xray.render import duration, plain
+from zolal.xray.render import PACKAGES, duration, plain
 
 MOVES = frozenset(
     "recvfrom sendto recvmsg sendmsg read write readv writev sendfile splice".split(),
 )
 LINES_SHOWN = 30
+FUNCTIONS_SHOWN = 40
 
 
 @dataclass
@@ -70,6 +72,22 @@ def _table(title: str, found: list[Row]) -> Table:
     return table
 
 
+def _functions(found: list[Function]) -> Table:
+    table = Table(title="by function", title_justify="left", box=None, header_style="bold")
+    for heading in ("count", "time", "own time", "raised"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("function", overflow="fold")
+    for each in found:
+        table.add_row(
+            str(each.count),
+            duration(each.ns),
+            duration(each.own_ns),
+            str(each.raised or ""),
+            plain(PACKAGES.sub("", each.name)),
+        )
+    return table
+
+
 def names_of_errors(calls: Iterable[Call]) -> str:
     """ "EAGAIN 12, ECONNRESET 1" """
     counts: dict[str, int] = {}
@@ -88,6 +106,11 @@ def show(console: Console, trace: Trace) -> None:
     console.print(_table("by line", lines[:LINES_SHOWN]))
     if len(lines) > LINES_SHOWN:
         console.print(f"... and {len(lines) - LINES_SHOWN} more lines")
+    if found := functions(trace.processes):
+        console.print()
+        console.print(_functions(found[:FUNCTIONS_SHOWN]))
+        if len(found) > FUNCTIONS_SHOWN:
+            console.print(f"... and {len(found) - FUNCTIONS_SHOWN} more functions")
     if errors := names_of_errors(calls):
         console.print(f"\nerrors: {errors}")
     console.print()

@@ -108,6 +108,15 @@ def _add(tree: Tree, nodes: Sequence[Line | Call]) -> None:
         at += count
 
 
+def _add_calls(tree: Tree, calls: Sequence[Call]) -> None:
+    from zolal.trace import call_tree
+
+    if call_tree.is_recorded(calls):
+        call_tree.add(tree, calls)
+    else:
+        _add(tree, weave(calls))
+
+
 def _shape(node: Line | Call) -> object:
     if isinstance(node, Call):
         return (node.name, node.fd, node.result >= 0)
@@ -137,7 +146,7 @@ def exchange_title(exchange: Exchange) -> Text:
 def _exchange(exchange: Exchange, inner: Sequence[Exchange]) -> Tree:
     root = Tree(exchange_title(exchange))
     calls = [*exchange.calls, *(call for each in inner for call in each.calls)]
-    _add(root, weave(sorted(calls, key=lambda call: call.begin_ns)))
+    _add_calls(root, sorted(calls, key=lambda call: call.begin_ns))
     line = f"{duration(exchange.ns)}: kernel {duration(exchange.kernel_ns)}"
     if exchange.waiting_ns:
         line += f", waiting {duration(exchange.waiting_ns)}"
@@ -161,7 +170,7 @@ def _connection(connection: Connection) -> Tree:
     if connection.is_encrypted:
         text.append("  encrypted", style="magenta")
     root = Tree(text)
-    _add(root, weave(connection.calls))
+    _add_calls(root, connection.calls)
     return root
 
 
@@ -171,7 +180,7 @@ def trees(story: Story) -> Iterable[Tree]:
     told = {id(each) for found in inner.values() for each in found}
     if story.start:
         root = Tree(Text("start", style="bold"))
-        _add(root, weave(story.start))
+        _add_calls(root, story.start)
         yield root
     started = {id(call) for call in story.start}
     parts: list[tuple[int, Tree]] = []
@@ -196,7 +205,7 @@ def trees(story: Story) -> Iterable[Tree]:
     yield from (tree for _, tree in parts)
     if story.rest:
         root = Tree(Text("besides", style="bold"))
-        _add(root, weave(story.rest))
+        _add_calls(root, story.rest)
         yield root
 
 

@@ -117,8 +117,8 @@ def choose(trace: Trace) -> Cast:
     with_requests = [each for each in accepted or known if each.exchanges]
     answered = [each for each in with_requests if any(one.status for one in each.exchanges)]
     cast.first = next(iter(answered or with_requests or accepted or known), None)
-    accept = calls_of(cast.first)[0] if accepted and cast.first else None
-    _listener(cast, accept.fd if accept else -1)
+    first = calls_of(cast.first) if accepted and cast.first else []
+    _listener(cast, next((call.fd for call in first if call.name.startswith("accept")), -1))
     if cast.first:
         whole = [each for each in cast.first.exchanges if each.status]
         cast.told = next(iter(whole or cast.first.exchanges), None)
