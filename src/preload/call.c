@@ -18,10 +18,8 @@ static void record(const struct call *call, const struct call_end *end, int code
         .t1 = now,
         .place = stacks_here(),
     };
-    python_calls_look();
-    python_calls_flush();
-    struct slice moved =
-        slice_of(end->moved, end->moved && end->result > 0 ? (size_t)end->result : 0);
+    python_calls_before_call();
+    struct slice moved = slice_of(end->moved, end->result > 0 ? end->moved_len : 0);
     char line[FIRST_LINE_SIZE];
     size_t len = 0;
     if (moved.len > 0 && descriptor_kind(end->fd) == DESCRIPTOR_SOCKET) {
@@ -40,9 +38,9 @@ ssize_t call_end(const struct call *call, const struct call_end *end)
     int code = errno;
     uint64_t now = clock_ticks();
     struct recording *recording = process_recording();
-    if (recording && process_enter(recording)) {
+    if (recording) {
+        process_attach(recording);
         record(call, end, code, now);
-        process_leave();
     }
     errno = code;
     return end->result;

@@ -8,6 +8,8 @@
 #ifndef ZOLAL_PRELOAD_CALL_H
 #define ZOLAL_PRELOAD_CALL_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,8 +24,8 @@ struct call {
     uint64_t t0; /* ticks; 0: it is not recorded */
 };
 
-/* What came of it. `moved`: the bytes that it has sent or received, where their beginning may tell
- * what they are; NULL: nothing that is looked at. */
+/* What came of it. `moved`: `moved_len` bytes that it has sent or received, the first of them; 0:
+ * nothing that is looked at. */
 struct call_end {
     enum trace_operation op;
     int fd;
@@ -32,6 +34,7 @@ struct call_end {
     const void *args; /* as trace/event.h says */
     size_t args_len;
     const void *moved;
+    size_t moved_len;
     enum trace_way way;
 };
 
@@ -46,6 +49,19 @@ struct call_end {
 /* The same for read(2) and its like: a descriptor that is not watched is no call of ours. */
 #define call_begin_on(fd) \
     (descriptor_is_watched(fd) ? call_begin() : (python_calls_tick(), (struct call){0}))
+
+/* Has it failed before the kernel has looked at what its arguments point to? Then neither may we.
+ */
+static inline bool call_has_not_looked(ssize_t result)
+{
+    return result < 0 && (errno == EFAULT || errno == EBADF || errno == ENOTSOCK);
+}
+
+/* Of `result` bytes that it has moved, how many lie in a place of `len` bytes. */
+static inline size_t call_moved(ssize_t result, size_t len)
+{
+    return result < 0 ? 0 : (size_t)result < len ? (size_t)result : len;
+}
 
 /* Record it. Returns the result. */
 ssize_t call_end(const struct call *call, const struct call_end *end);

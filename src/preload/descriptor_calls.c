@@ -1,4 +1,5 @@
 /* Calls on descriptors of any kind: recorded where they are on one that is watched. */
+#include <assert.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ static ssize_t end_with_bytes(const struct call *call, enum trace_operation op, 
                                        .result = result,
                                        .argument = len,
                                        .moved = data,
+                                       .moved_len = call_moved(result, len),
                                        .way = op == TRACE_READ ? TRACE_RECEIVED : TRACE_SENT});
 }
 
@@ -54,9 +56,9 @@ static ssize_t end_with_parts(const struct call *call, enum trace_operation op, 
 {
     uint64_t lengths[PARTS_MOST];
     size_t used = 0;
-    for (; used < PARTS_MOST && (int)used < count; used++)
+    int known = call_has_not_looked(result) || (result < 0 && errno == EINVAL) ? 0 : count;
+    for (; used < PARTS_MOST && (int)used < known; used++)
         lengths[used] = parts[used].iov_len;
-    bool is_whole = used > 0 && result > 0 && (uint64_t)result <= lengths[0];
     return call_end(call,
                     &(struct call_end){.op = op,
                                        .fd = fd,
@@ -64,7 +66,8 @@ static ssize_t end_with_parts(const struct call *call, enum trace_operation op, 
                                        .argument = (uint64_t)count,
                                        .args = lengths,
                                        .args_len = used * sizeof(*lengths),
-                                       .moved = is_whole ? parts[0].iov_base : NULL,
+                                       .moved = used > 0 ? parts[0].iov_base : NULL,
+                                       .moved_len = used > 0 ? call_moved(result, lengths[0]) : 0,
                                        .way = op == TRACE_READV ? TRACE_RECEIVED : TRACE_SENT});
 }
 
@@ -94,20 +97,28 @@ static ssize_t end_sendfile(const struct call *call, int fd, ssize_t result, int
                   .op = TRACE_SENDFILE, .fd = fd, .result = result, .args = &args, .args_len = 20});
 }
 
+/* Where it began to send: the kernel has moved the offset on. */
+static uint64_t offset_before(const off64_t *offset, ssize_t result)
+{
+    if (!offset || call_has_not_looked(result))
+        return 0;
+    return (uint64_t)*offset - (result > 0 ? (uint64_t)result : 0);
+}
+
+static_assert(sizeof(off_t) == sizeof(off64_t), "64-bit Linux: they are one type");
+
 PRELOAD ssize_t sendfile(int fd, int in_fd, off_t *offset, size_t count)
 {
     struct call call = call_begin();
-    uint64_t from = offset ? (uint64_t)*offset : 0;
     ssize_t result = NEXT(sendfile)(fd, in_fd, offset, count);
-    return end_sendfile(&call, fd, result, in_fd, from, count);
+    return end_sendfile(&call, fd, result, in_fd, offset_before(offset, result), count);
 }
 
 PRELOAD ssize_t sendfile64(int fd, int in_fd, off64_t *offset, size_t count)
 {
     struct call call = call_begin();
-    uint64_t from = offset ? (uint64_t)*offset : 0;
     ssize_t result = NEXT(sendfile64)(fd, in_fd, offset, count);
-    return end_sendfile(&call, fd, result, in_fd, from, count);
+    return end_sendfile(&call, fd, result, in_fd, offset_before(offset, result), count);
 }
 
 PRELOAD ssize_t splice(int in_fd, off64_t *in_offset, int fd, off64_t *offset, size_t len,
@@ -129,18 +140,20 @@ PRELOAD int close(int fd)
     struct call call = call_begin_on(fd);
     descriptors_forget((unsigned)fd, (unsigned)fd);
     int result = NEXT(close)(fd);
-    return (int)call_end(&call, &(struct call_end){TRACE_CLOSE, fd, result, 0, 0, 0, 0, 0});
+    return (int)call_end(&call, &(struct call_end){.op = TRACE_CLOSE, .fd = fd, .result = result});
 }
 
 /* The C library closes the stream's descriptor by itself. */
 PRELOAD int fclose(FILE *stream)
 {
-    int fd = stream ? fileno_unlocked(stream) : -1;
+    int code = errno;
+    int fd = fileno_unlocked(stream);
+    errno = code; /* a stream in memory has none */
     struct call call = call_begin_on(fd);
     if (fd >= 0)
         descriptors_forget((unsigned)fd, (unsigned)fd);
     int result = NEXT(fclose)(stream);
-    return (int)call_end(&call, &(struct call_end){TRACE_CLOSE, fd, result, 0, 0, 0, 0, 0});
+    return (int)call_end(&call, &(struct call_end){.op = TRACE_CLOSE, .fd = fd, .result = result});
 }
 
 PRELOAD int close_range(unsigned first, unsigned last, int flags)

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "preload/process.h"
+
 /* Beyond them each is looked at each time. */
 enum { KNOWN = 65536 };
 
@@ -37,12 +39,14 @@ enum descriptor_kind descriptor_kind(int fd)
 
 void descriptor_set(int fd, enum descriptor_kind kind)
 {
-    if (fd >= 0 && fd < KNOWN)
+    if (fd >= 0 && fd < KNOWN && !process_is_vforked())
         __atomic_store_n(&kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
 }
 
 void descriptors_forget(unsigned first, unsigned last)
 {
+    if (process_is_vforked())
+        return;
     for (unsigned fd = first; fd <= last && fd < KNOWN; fd++)
         __atomic_store_n(&kinds[fd], DESCRIPTOR_UNKNOWN, __ATOMIC_RELAXED);
 }

@@ -14,7 +14,8 @@ void environment_hide(void);
 bool environment_refuses(char *const *from);
 
 /* An environment with our variables, made of `from` (NULL: none); its memory is its own. NULL:
- * there is no memory for one. Async-signal-safe: a forked child calls it. */
+ * there is no memory for one, or the library cannot be reached any more. Async-signal-safe: a
+ * forked child calls it. */
 struct environment;
 struct environment *environment_make(char *const *from);
 char *const *environment_entries(const struct environment *environment);

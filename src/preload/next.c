@@ -1,10 +1,11 @@
 #include "preload/next.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <string.h>
 
-/* Each is looked up when it is first called, since other libraries' constructors may run before
- * ours. Whoever looks finds the same, so that two may. */
+/* Our constructor looks all of them up, and who comes before it his own: other libraries' may run
+ * before ours. Whoever looks finds the same, so that two may. */
 static next_function *found[NEXT_COUNT];
 
 static const char *const names[NEXT_COUNT] = {
@@ -12,6 +13,12 @@ static const char *const names[NEXT_COUNT] = {
     PRELOAD_FUNCTIONS(X)
 #undef X
 };
+
+static long missing(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
 
 next_function *next_find(enum next which)
 {
@@ -21,6 +28,14 @@ next_function *next_find(enum next which)
         return function;
     void *address = dlsym(RTLD_NEXT, names[which]);
     memcpy(&function, &address, sizeof(function)); /* ISO C knows no cast for that */
+    if (!function)
+        function = (next_function *)missing;
     __atomic_store_n(&found[which], function, __ATOMIC_RELAXED);
     return function;
+}
+
+void next_find_all(void)
+{
+    for (int which = 0; which < NEXT_COUNT; which++)
+        next_find((enum next)which);
 }

@@ -83,9 +83,12 @@ enum next {
 /* A function of any type; cast before it is called. */
 typedef void next_function(void);
 
-/* The next one in the order that the loader searches (dlsym(3), RTLD_NEXT): looked up once. NULL:
- * this C library has none. */
+/* The next one in the order that the loader searches (dlsym(3), RTLD_NEXT): looked up once. Where
+ * this C library has none, one that fails with ENOSYS. */
 next_function *next_find(enum next which);
+
+/* Look all of them up: from then on next_find is async-signal-safe. */
+void next_find_all(void);
 
 /* The same with the type of what it is called in place of. */
 #define NEXT(name) ((__typeof__(&name))next_find(NEXT_##name))

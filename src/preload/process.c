@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "preload/environment.h"
@@ -18,7 +20,9 @@
 #define PATH_SIZE    256
 #define DEFAULT_SIZE (64u << 20)
 
-/* One process has one; the library is loaded once. Written by who begins, below `beginning`. */
+enum { BEGINNING_NAPS = 100000 }; /* five seconds at least */
+
+/* One process has one; the library is loaded once. Written by the one thread that begins. */
 struct process process_here;
 _Thread_local struct process_thread process_thread __attribute__((tls_model("initial-exec")));
 
@@ -28,7 +32,6 @@ static struct {
     char library[PATH_SIZE];
     size_t size;
     struct process_shared *shared;
-    _Atomic uint32_t beginning; /* a thread is at it */
     pthread_key_t end_key;
 } self;
 
@@ -40,6 +43,12 @@ const char *process_setting(void)
 const char *process_library(void)
 {
     return self.library;
+}
+
+pid_t process_recorded(void)
+{
+    struct recording *recording = process_here.recording; /* a parent's, in a child with no calls */
+    return recording ? (pid_t)recording_header_of(recording)->pid : getppid();
 }
 
 static void *map_shared_file(const char *name, size_t size)
@@ -78,6 +87,15 @@ static void write_program(struct recording_header *header)
     NEXT(close)(fd);
 }
 
+/* Files that are larger than the program's limit cannot be had. */
+static size_t size_most(void)
+{
+    struct rlimit most;
+    if (getrlimit(RLIMIT_FSIZE, &most) < 0 || most.rlim_cur > self.size)
+        return self.size;
+    return (size_t)most.rlim_cur;
+}
+
 /* FOLDER/PID.N.trace: N counts the programs that this process has been. */
 static struct recording *make_recording(uint32_t parent, struct error *err)
 {
@@ -86,8 +104,8 @@ static struct recording *make_recording(uint32_t parent, struct error *err)
     for (int n = 0; result == -EEXIST && n < 1000; n++) {
         char path[PATH_SIZE + 32];
         snprintf(path, sizeof(path), "%s/%d.%d.trace", self.folder, (int)getpid(), n);
-        result = recording_create_growing(&recording, path, self.size, &self.shared->budget, parent,
-                                          err);
+        result = recording_create_growing(&recording, path, size_most(), &self.shared->budget,
+                                          parent, err);
     }
     if (result == 0) {
         write_program(recording_header_of(recording));
@@ -105,7 +123,7 @@ static struct recording *make_recording(uint32_t parent, struct error *err)
 static uint32_t forget_parent(void)
 {
     struct recording *parents = process_here.recording;
-    uint32_t parent = parents ? recording_header_of(parents)->pid : (uint32_t)getppid();
+    uint32_t parent = (uint32_t)process_recorded();
     recorder_forget();
     process_thread.recorder.recording = NULL;
     process_here.recording = NULL;
@@ -116,26 +134,68 @@ static uint32_t forget_parent(void)
     return parent;
 }
 
-struct recording *process_begin(void)
+/* A thread that has left by longjmp(3) never comes back: then there is no recording for good. */
+static void wait_for_beginning(struct process_page *page)
 {
-    uint32_t nobody = 0;
-    int code = errno;
-    /* Acquire, release: who comes next sees what was made. One that comes meanwhile goes on without
-     * a recording. */
-    if (!self.shared ||
-        !atomic_compare_exchange_strong_explicit(&self.beginning, &nobody, 1, memory_order_acquire,
-                                                 memory_order_relaxed))
-        return NULL;
-    if (process_here.page && !process_here.page->is_ours) {
-        process_thread.inside = (uintptr_t)&nobody;
+    struct timespec nap = {.tv_nsec = 50000};
+    for (int i = 0; i < BEGINNING_NAPS; i++) {
+        if (__atomic_load_n(&page->is_ours, __ATOMIC_ACQUIRE))
+            return;
+        nanosleep(&nap, NULL);
+    }
+    __atomic_store_n(&page->is_ours, 1, __ATOMIC_RELEASE);
+}
+
+static void begin_anew(struct process_page *page)
+{
+    int cancelling;
+    /* open(2) and nanosleep(2) end a thread that is asked to; the program's call need not. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelling);
+    process_thread.is_beginning = true;
+    if (__atomic_exchange_n(&page->beginning, 1, __ATOMIC_RELAXED)) {
+        wait_for_beginning(page);
+    } else {
         uint32_t parent = forget_parent();
         process_here.recording = make_recording(parent, NULL);
-        process_here.page->is_ours = 1;
-        process_thread.inside = 0;
+        /* Release: who comes next sees what was made; partner: process_recording. */
+        __atomic_store_n(&page->is_ours, 1, __ATOMIC_RELEASE);
     }
-    atomic_store_explicit(&self.beginning, 0, memory_order_release);
+    process_thread.is_beginning = false;
+    pthread_setcancelstate(cancelling, NULL);
+}
+
+struct recording *process_begin(void)
+{
+    struct process_page *page = process_here.page;
+    if (!page || process_thread.is_beginning)
+        return NULL;
+    int code = errno;
+    begin_anew(page);
     errno = code;
-    return process_here.page ? process_here.recording : NULL;
+    return process_here.recording;
+}
+
+/* For vfork.S: a call of it is about to come. Returns whereto it jumps. */
+next_function *process_before_vfork(void) __attribute__((used));
+
+next_function *process_before_vfork(void)
+{
+    int code = errno;
+    if (process_here.page) {
+        environment_free(process_thread.left);
+        process_thread.left = NULL;
+        process_thread.vforks = getpid();
+    }
+    errno = code;
+    return next_find(NEXT_vfork);
+}
+
+bool process_may_be_vforked(void)
+{
+    if (getpid() != process_thread.vforks)
+        return true;
+    process_thread.vforks = 0; /* the child has gone, and the parent goes on */
+    return false;
 }
 
 /* A thread's end gives back its part of the recording. */
@@ -153,26 +213,12 @@ __attribute__((destructor)) static void process_ends(void)
     python_calls_end();
 }
 
-static bool thread_attach(struct recording *recording)
+void process_attach(struct recording *recording)
 {
+    if (process_thread.recorder.recording == recording)
+        return;
     recorder_attach_in(&process_thread.recorder, recording);
     pthread_setspecific(self.end_key, &self); /* one that fails keeps its chunk: a loss of room */
-    return true;
-}
-
-bool process_enter(struct recording *recording)
-{
-    struct process_thread *thread = &process_thread;
-    uintptr_t stack = (uintptr_t)__builtin_frame_address(0);
-    /* One that was left by longjmp(3) out of a signal handler stands lower than we do. */
-    if (thread->inside != 0 && thread->inside >= stack) {
-        /* Relaxed: a count for people. */
-        atomic_fetch_add_explicit(&recording_header_of(recording)->dropped, 1,
-                                  memory_order_relaxed);
-        return false;
-    }
-    thread->inside = stack;
-    return thread->recorder.recording == recording || thread_attach(recording);
 }
 
 /* "FOLDER[:SIZE][:calls]" */
@@ -201,17 +247,18 @@ __attribute__((constructor)) static void process_start(void)
         !dladdr((void *)&process_here, &info) || strlen(info.dli_fname) >= sizeof(self.library))
         return;
     int code = errno;
+    const char *recorded = getenv(PROCESS_PARENT_VARIABLE);
+    uint32_t parent = recorded ? (uint32_t)strtoul(recorded, NULL, 10) : (uint32_t)getppid();
     strcpy(self.library, info.dli_fname);
     read_setting(setting);
     environment_hide();
+    next_find_all();
     struct process_page *page = make_page();
     self.shared = page ? map_shared_file("shared", sizeof(*self.shared)) : NULL;
     if (self.shared && pthread_key_create(&self.end_key, thread_ends) == 0 && stacks_init()) {
-        process_thread.inside = (uintptr_t)&info;
-        process_here.recording = make_recording((uint32_t)getppid(), NULL);
+        process_here.recording = make_recording(parent, NULL);
         page->is_ours = 1;
         process_here.page = page;
-        process_thread.inside = 0;
     }
     errno = code;
 }

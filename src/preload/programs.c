@@ -20,26 +20,39 @@ static bool is_traced(char *const *environment)
 /* The environment for a program: `from` and ours, or `from` as it is. `*made`: to be freed. */
 static char *const *with_ours(char *const *from, struct environment **made)
 {
-    python_calls_end(); /* it may be the last that this program does */
+    bool is_vforked = process_is_vforked();
+    if (!is_vforked)
+        python_calls_end(); /* it may be the last that this program does */
     *made = is_traced(from) ? environment_make(from) : NULL;
+    if (is_vforked)
+        process_thread.left = *made;
     return *made ? environment_entries(*made) : from;
 }
 
-/* A vfork(2) child runs in its parent's memory: its calls would be recorded as the parent's, and
- * what it closes forgotten there. */
+/* Elsewhere vfork.S has it. */
+#if !defined(__x86_64__) && !defined(__aarch64__)
 PRELOAD pid_t vfork(void)
 {
     return fork();
+}
+#endif
+
+/* exec(3) returns only then. */
+static int has_failed(int result, struct environment *made)
+{
+    int code = errno;
+    environment_free(made);
+    if (process_is_vforked())
+        process_thread.left = NULL;
+    errno = code;
+    return result;
 }
 
 PRELOAD int execve(const char *path, char *const argv[], char *const envp[])
 {
     struct environment *made;
     int result = NEXT(execve)(path, argv, with_ours(envp, &made));
-    int code = errno;
-    environment_free(made);
-    errno = code;
-    return result;
+    return has_failed(result, made);
 }
 
 PRELOAD int execv(const char *path, char *const argv[])
@@ -51,10 +64,7 @@ PRELOAD int execvpe(const char *file, char *const argv[], char *const envp[])
 {
     struct environment *made;
     int result = NEXT(execvpe)(file, argv, with_ours(envp, &made));
-    int code = errno;
-    environment_free(made);
-    errno = code;
-    return result;
+    return has_failed(result, made);
 }
 
 PRELOAD int execvp(const char *file, char *const argv[])
@@ -66,10 +76,7 @@ PRELOAD int fexecve(int fd, char *const argv[], char *const envp[])
 {
     struct environment *made;
     int result = NEXT(fexecve)(fd, argv, with_ours(envp, &made));
-    int code = errno;
-    environment_free(made);
-    errno = code;
-    return result;
+    return has_failed(result, made);
 }
 
 /* The arguments of execl(3) and its like, up to NULL, in memory of their own; what comes behind

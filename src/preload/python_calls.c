@@ -46,8 +46,10 @@ static struct {
     _Atomic uint32_t is_asked; /* the interpreter is to call us */
 } self = {.recordings = 1};
 
-/* A thread's. For who is inside process_enter. */
+/* A thread's. `inside`: where its stack was when it began to tell, 0: it does not; what it tells is
+ * not for a signal handler that comes in between. */
 static _Thread_local struct {
+    uintptr_t inside;
     uint64_t frame;     /* that it runs, as far as we were told; 0: none */
     uint32_t recording; /* in which its calls under way stand; 0: in none */
     uint32_t depth;
@@ -56,6 +58,23 @@ static _Thread_local struct {
     struct trace_whole wholes[TRACE_WHOLES_MAX];
     struct under_way under_way[UNDER_WAY_MOST];
 } here __attribute__((tls_model("initial-exec")));
+
+/* For who is to touch `here`: the thread has a recorder then. Ended by leave(). */
+static bool enter(struct recording *recording)
+{
+    uintptr_t stack = (uintptr_t)__builtin_frame_address(0);
+    /* One that was left by longjmp(3) out of a signal handler stands lower than we do. */
+    if (!recording || (here.inside != 0 && here.inside >= stack))
+        return false;
+    here.inside = stack;
+    process_attach(recording);
+    return true;
+}
+
+static void leave(void)
+{
+    here.inside = 0;
+}
 
 static void note(const char *text)
 {
@@ -92,8 +111,7 @@ static void ask(void)
 
 void python_calls_begin(void)
 {
-    struct recording *recording = process_recording();
-    if (!recording || !process_enter(recording))
+    if (!enter(process_recording()))
         return;
     const struct frames *frames = stacks_frames();
     if (frames && !self.frames) {
@@ -106,7 +124,42 @@ void python_calls_begin(void)
     }
     if (self.frames && self.is_initialized())
         ask();
-    process_leave();
+    leave();
+}
+
+static void write_wholes(void)
+{
+    trace_python_wholes(here.wholes, here.whole_count);
+    here.whole_count = 0;
+}
+
+static void write_begin(const struct under_way *call, uint8_t flags)
+{
+    trace_python_call(&(struct trace_python_call){
+        .kind = (enum trace_kind)call->kind,
+        .op = (enum trace_python)call->op,
+        .frame = call->frame,
+        .ticks = call->ticks,
+        .name = call->function.name,
+        .line = call->function.line,
+        .flags = flags,
+    });
+}
+
+static void write_under_way(void)
+{
+    for (uint32_t i = 0; i < here.depth; i++)
+        write_begin(&here.under_way[i], 0);
+    here.depth = 0;
+    here.since = 0;
+}
+
+static void flush(void)
+{
+    if (here.recording != self.recordings)
+        return;
+    write_wholes();
+    write_under_way();
 }
 
 /* Has the calling thread still our profile function? */
@@ -121,15 +174,13 @@ static void look_for_profile(void)
         note("Python's calls are not recorded where the program has set a profile function "
              "(sys.setprofile, cProfile): it has only one");
     if (here.recording == self.recordings) {
-        python_calls_flush();
+        flush();
         here.recording = 0; /* what is under way then is told when it tells again */
     }
 }
 
-void python_calls_look(void)
+static void look(void)
 {
-    if (process_here.python_calls < PROCESS_CALLS_ON)
-        return;
     if (process_here.python_calls == PROCESS_CALLS_BY_PROFILE)
         look_for_profile();
     /* A greenlet that goes on without a call of Python is seen here. */
@@ -137,6 +188,15 @@ void python_calls_look(void)
     if (thread && here.recording == self.recordings &&
         frames_top(self.frames, thread) != here.frame)
         here.frame = NOT_KNOWN;
+}
+
+void python_calls_before_call(void)
+{
+    if (process_here.python_calls < PROCESS_CALLS_ON || !enter(process_here.recording))
+        return;
+    look();
+    flush();
+    leave();
 }
 
 void python_calls_forget(void)
@@ -160,19 +220,6 @@ static struct python_function function_at(uint64_t address)
     return code->function;
 }
 
-static void write_begin(const struct under_way *call, uint8_t flags)
-{
-    trace_python_call(&(struct trace_python_call){
-        .kind = (enum trace_kind)call->kind,
-        .op = (enum trace_python)call->op,
-        .frame = call->frame,
-        .ticks = call->ticks,
-        .name = call->function.name,
-        .line = call->function.line,
-        .flags = flags,
-    });
-}
-
 static void write_end(enum trace_kind kind, enum trace_python op, uint64_t frame, uint64_t ticks,
                       bool raised)
 {
@@ -180,34 +227,13 @@ static void write_end(enum trace_kind kind, enum trace_python op, uint64_t frame
         .kind = kind, .op = op, .frame = frame, .ticks = ticks, .raised = raised});
 }
 
-static void write_wholes(void)
-{
-    trace_python_wholes(here.wholes, here.whole_count);
-    here.whole_count = 0;
-}
-
-static void write_under_way(void)
-{
-    for (uint32_t i = 0; i < here.depth; i++)
-        write_begin(&here.under_way[i], 0);
-    here.depth = 0;
-    here.since = 0;
-}
-
-void python_calls_flush(void)
-{
-    if (here.recording != self.recordings)
-        return;
-    write_wholes();
-    write_under_way();
-}
 
 void python_calls_end(void)
 {
     bool is_ours = process_here.page && process_here.page->is_ours && process_here.recording;
-    if (is_ours && here.recording == self.recordings && process_enter(process_here.recording)) {
-        python_calls_flush();
-        process_leave();
+    if (is_ours && here.recording == self.recordings && enter(process_here.recording)) {
+        flush();
+        leave();
     }
 }
 
@@ -219,7 +245,7 @@ static void switch_to(uint64_t frame, uint64_t ticks)
     size_t count = 0;
     bool is_known = here.recording == self.recordings;
     if (is_known)
-        python_calls_flush();
+        flush();
     here.recording = self.recordings;
     here.frame = frame;
     here.depth = here.whole_count = 0; /* a forked child's are its parent's */
@@ -242,8 +268,7 @@ static void switch_to(uint64_t frame, uint64_t ticks)
  * `ticks`; 0: now. */
 static bool tell(uint64_t frame, uint64_t ticks)
 {
-    struct recording *recording = process_recording();
-    if (__builtin_expect(!recording || !process_enter(recording), 0))
+    if (__builtin_expect(!enter(process_recording()), 0))
         return false;
     if (__builtin_expect(here.recording != self.recordings || here.frame != frame, 0))
         switch_to(frame, ticks ? ticks : clock_ticks());
@@ -257,7 +282,7 @@ static void add_begin(enum trace_kind kind, enum trace_python op, uint64_t frame
         write_under_way();
     here.under_way[here.depth++] =
         (struct under_way){frame, clock_ticks(), function, (uint8_t)kind, (uint8_t)op};
-    process_leave();
+    leave();
 }
 
 void python_calls_enter(uint64_t frame, uint64_t code, bool is_resumed)
@@ -312,7 +337,7 @@ static void add_end(enum trace_kind kind, enum trace_python op, uint64_t frame, 
     }
     if (op == TRACE_PYTHON_CALL)
         here.frame = frames_outer(self.frames, frame);
-    process_leave();
+    leave();
 }
 
 void python_calls_leave(uint64_t frame, bool is_suspended, bool raised)

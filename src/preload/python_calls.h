@@ -27,13 +27,11 @@ static inline void python_calls_tick(void)
         python_calls_begin();
 }
 
-/* A kernel call is being recorded: does the calling thread still tell? For who is inside
- * process_enter. */
-void python_calls_look(void);
+/* A kernel call is about to be recorded: what is under way is written, and whether the thread still
+ * tells is looked at. Async-signal-safe. */
+void python_calls_before_call(void);
 
-/* A kernel call is about to be recorded, or the thread or the program ends: write what is under
- * way. For who is inside process_enter; python_calls_end: for others. */
-void python_calls_flush(void);
+/* The thread or the program ends, or becomes another: write what is under way. */
 void python_calls_end(void);
 
 /* The recording is another: a forked child has a new one. */

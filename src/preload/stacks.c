@@ -72,6 +72,8 @@ bool stacks_init(void)
 void stacks_forget(void)
 {
     madvise(self.memos, MEMOS * sizeof(struct memo), MADV_DONTNEED);
+    /* A thread that was searching is not here. */
+    atomic_store_explicit(&self.searching, 0, memory_order_relaxed);
 }
 
 /* The value of `key`, or false. */
@@ -215,6 +217,19 @@ static void note_subinterpreters(void)
         snprintf(header->note, sizeof(header->note), "%s", frames_end_text(FRAMES_SUBINTERPRETER));
 }
 
+/* A sum of products, of which none waits for another; factors that are not the same tell the order.
+ */
+static uint64_t stack_key(const struct frames_key *keys, size_t count)
+{
+    uint64_t sum = OF_STACK, factor = OF_CODE;
+    for (size_t i = 0; i < count; i++) {
+        sum += factor * mix(frames_code_key(&self.frames, keys[i].code),
+                            keys[i].code + keys[i].instruction * OF_CODE);
+        factor += 2 * OF_TEXT; /* stays odd */
+    }
+    return sum | 1;
+}
+
 uint32_t stacks_here(void)
 {
     struct frames_key keys[TRACE_FRAMES_MAX];
@@ -226,11 +241,7 @@ uint32_t stacks_here(void)
         note_subinterpreters();
     if (end > FRAMES_MORE || count == 0)
         return 0;
-    uint64_t key = OF_STACK;
-    for (size_t i = 0; i < count; i++)
-        key = mix(key ^ frames_code_key(&self.frames, keys[i].code),
-                  keys[i].code + keys[i].instruction * OF_CODE);
-    key |= 1;
+    uint64_t key = stack_key(keys, count);
     uint32_t place;
     if (memo_get(key, &place))
         return place;

@@ -27,7 +27,8 @@ uint32_t stacks_code(uint64_t code, uint64_t key);
 uint32_t stacks_name(const char *name, size_t len);
 uint32_t stacks_place(uint32_t name, uint32_t line);
 
-/* The numbers are those of another recording: a forked child has a new one. */
+/* The numbers are those of another recording: in a forked child, which has one thread and a new
+ * one. */
 void stacks_forget(void);
 
 /* Write into a new recording's header which interpreter this process has. */

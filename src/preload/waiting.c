@@ -34,8 +34,8 @@ static int end_poll(const struct call *call, enum trace_operation op, int result
                     const struct pollfd *fds, nfds_t count, int32_t timeout_ms)
 {
     struct waited args = {.timeout_ms = timeout_ms};
-    size_t used = 0;
-    for (; used < POLLED_MOST && used < count; used++)
+    size_t used = 0, known = call_has_not_looked(result) ? 0 : count;
+    for (; used < POLLED_MOST && used < known; used++)
         args.fds[used] =
             (struct waited_for){fds[used].fd, fds[used].events, result < 0 ? 0 : fds[used].revents};
     return (int)call_end(
@@ -190,8 +190,9 @@ PRELOAD int epoll_create1(int flags)
 PRELOAD int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
     struct call call = call_begin();
-    int args[3] = {operation, fd, event ? (int)event->events : 0};
     int result = NEXT(epoll_ctl)(epoll, operation, fd, event);
+    bool has_event = event && operation != EPOLL_CTL_DEL && !call_has_not_looked(result);
+    int args[3] = {operation, fd, has_event ? (int)event->events : 0};
     return (int)call_end(&call, &(struct call_end){.op = TRACE_EPOLL_CTL,
                                                    .fd = epoll,
                                                    .result = result,

@@ -1,51 +1,49 @@
-/* Who writes in which chunk. */
+/* Who writes in which chunk. A signal handler may come in between at any place here, record, and
+ * take a chunk for its thread; it may also leave for good (longjmp(3)). */
 #include <string.h>
 
 #include "trace/growth.h"
 #include "trace/recording_state.h"
 
-struct recording_chunk *recording_chunk_at(const struct recording *recording, uint64_t i)
+/* A recorder without a chunk: no room. */
+#define NOWHERE ((uint64_t)RECORDING_CHUNK_SLOTS)
+
+static uint64_t position(uint32_t number, uint64_t slots)
 {
-    char *base = (char *)recording->header + recording->header->chunks_offset;
-    return (struct recording_chunk *)(base + i * RECORDING_CHUNK_SIZE);
+    return ((uint64_t)number + 1) << 32 | slots;
 }
 
-static struct trace_event *chunk_slots(struct recording_chunk *chunk)
+/* Make the chunk nobody's: `used` of its slots are taken. */
+static void chunk_give(struct recording *recording, uint32_t number, uint32_t used)
 {
-    return (struct trace_event *)(chunk + 1);
-}
-
-void recording_give_chunk(struct recorder *recorder)
-{
-    struct recording_chunk *chunk = recorder->chunk;
-    if (!chunk)
-        return;
-    struct recording_header *header = recorder->recording->header;
-    struct recording_chunk *first = recording_chunk_at(recorder->recording, 0);
-    uint32_t number = (uint32_t)(((char *)chunk - (char *)first) / RECORDING_CHUNK_SIZE);
-    bool has_room = recorder->next < recorder->end;
-    chunk->used = (uint64_t)(recorder->next - chunk_slots(chunk));
-    recorder->chunk = NULL;
-    recorder->next = recorder->end = NULL;
+    struct recording_chunk *chunk = recording_chunk_at(recording, number);
+    chunk->used = used < RECORDING_CHUNK_SLOTS ? used : RECORDING_CHUNK_SLOTS;
     /* Release: our slots come before the next holder's; partner: chunk_take. */
     atomic_store_explicit(&chunk->thread, 0, memory_order_release);
-    if (has_room)
-        atomic_store_explicit(&header->spare, number + 1, memory_order_relaxed); /* a hint */
+    if (used < RECORDING_CHUNK_SLOTS)
+        atomic_store_explicit(&recording->header->spare, number + 1,
+                              memory_order_relaxed); /* a hint */
+}
+
+void recorder_give_chunk(struct recorder *recorder)
+{
+    uint64_t at = __atomic_exchange_n(&recorder->position, NOWHERE, __ATOMIC_RELAXED);
+    if (at >> 32 != 0)
+        chunk_give(recorder->recording, (uint32_t)(at >> 32) - 1, (uint32_t)at);
 }
 
 /* Make the chunk ours, if nobody has it. */
 static bool chunk_take(struct recording_chunk *chunk, uint32_t thread)
 {
     uint32_t nobody = 0;
-    /* Acquire: partner of the release in recording_give_chunk. */
+    /* Acquire: partner of the release in chunk_give. */
     return atomic_compare_exchange_strong_explicit(&chunk->thread, &nobody, thread,
                                                    memory_order_acquire, memory_order_relaxed);
 }
 
-/* Begin to write in a chunk that is ours now. Sequence numbers go on where its last holder's full
+/* Begin a chunk anew that is ours now. Sequence numbers go on where its last holder's full
  * generation would have ended, so that no slot ever repeats one. */
-static void recorder_enter_chunk(struct recorder *recorder, struct recording_chunk *chunk,
-                                 uint64_t order, uint32_t thread)
+static void chunk_begin(struct recording_chunk *chunk, uint64_t order, uint32_t thread)
 {
     uint64_t generation =
         atomic_load_explicit(&chunk->generation, memory_order_relaxed); /* ours alone now */
@@ -53,19 +51,14 @@ static void recorder_enter_chunk(struct recorder *recorder, struct recording_chu
     /* Release: a reader that sees the new order sees the new thread; partner: reader_look. */
     atomic_store_explicit(&chunk->order, order, memory_order_release);
     atomic_store_explicit(&chunk->generation, generation + 1, memory_order_release);
-    recorder->chunk = chunk;
-    recorder->next = chunk_slots(chunk);
-    recorder->end = recorder->next + RECORDING_CHUNK_SLOTS;
-    recorder->seq = generation * RECORDING_CHUNK_SLOTS * 2 + 2;
 }
 
-/* Say that the slots from here on are ours. */
-static void recorder_sign(struct recorder *recorder)
+/* A slot that tells nobody anything (TRACE_EMPTY), or whose the slots behind it are (TRACE_THREAD).
+ */
+static void write_plain(struct writing *writing, const struct recorder *recorder,
+                        enum trace_kind kind)
 {
-    struct trace_event *slot = recorder->next++;
-    /* As recorder_begin and recorder_commit do. */
-    __atomic_store_n(&slot->seq, recorder->seq | 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    struct trace_event *slot = writing_open(writing);
     slot->t0 = slot->t1 = recorder->last;
     slot->result = 0;
     slot->request = 0;
@@ -73,60 +66,85 @@ static void recorder_sign(struct recorder *recorder)
     slot->name = 0;
     slot->fd = -1;
     slot->op = 0;
-    slot->kind = TRACE_THREAD;
+    slot->kind = (uint8_t)kind;
     slot->flags = 0;
     slot->connection = 0;
-    __atomic_store_n(&slot->seq, recorder->seq, __ATOMIC_RELEASE);
-    recorder->seq += 2;
+    writing_commit(writing);
 }
 
-/* Go on in the chunk that was given back last, if it has room for more than a signature. */
-static bool recording_take_spare(struct recorder *recorder)
+/* Go on in the chunk that was given back last, if it has room for more than a signature. Returns
+ * the position, or NOWHERE. */
+static uint64_t take_spare(const struct recorder *recorder)
 {
-    struct recording_header *header = recorder->recording->header;
+    struct recording *recording = recorder->recording;
     /* Relaxed: a hint. Whoever takes the chunk sees what is in it. */
-    uint32_t spare = atomic_exchange_explicit(&header->spare, 0, memory_order_relaxed);
+    uint32_t spare = atomic_exchange_explicit(&recording->header->spare, 0, memory_order_relaxed);
     if (spare == 0)
-        return false;
-    struct recording_chunk *chunk = recording_chunk_at(recorder->recording, spare - 1);
+        return NOWHERE;
+    struct recording_chunk *chunk = recording_chunk_at(recording, spare - 1);
     if (!chunk_take(chunk, recorder->thread))
-        return false;
+        return NOWHERE;
     if (chunk->used + 2 > RECORDING_CHUNK_SLOTS) {
-        /* It was used up since. Release: as in recording_give_chunk. */
+        /* It was used up since. Release: as in chunk_give. */
         atomic_store_explicit(&chunk->thread, 0, memory_order_release);
-        return false;
+        return NOWHERE;
     }
-    uint64_t generation =
-        atomic_load_explicit(&chunk->generation, memory_order_relaxed); /* ours alone now */
-    recorder->chunk = chunk;
-    recorder->next = chunk_slots(chunk) + chunk->used;
-    recorder->end = chunk_slots(chunk) + RECORDING_CHUNK_SLOTS;
-    recorder->seq = ((generation - 1) * RECORDING_CHUNK_SLOTS + chunk->used) * 2 + 2;
-    recorder_sign(recorder);
-    return true;
+    uint64_t at = position(spare - 1, chunk->used);
+    struct writing writing = writing_at(recording, at);
+    write_plain(&writing, recorder, TRACE_THREAD);
+    return at + 1;
 }
 
-bool recording_take_chunk(struct recorder *recorder)
+/* The oldest chunk that nobody holds, or one that was never used. */
+static uint64_t take_oldest(const struct recorder *recorder)
 {
     struct recording *recording = recorder->recording;
     struct recording_header *header = recording->header;
-    if (!recorder->chunk && recording_take_spare(recorder))
-        return true;
-    recording_give_chunk(recorder);
-    uint64_t order;
-    bool is_new = growth_is_open(recording) && growth_add_chunk(recording, &order);
-    uint32_t usable = atomic_load_explicit(&recording->usable, memory_order_relaxed);
-    for (uint32_t tries = 0; tries < usable; tries++) {
+    for (uint32_t tries = 0; tries < header->chunks; tries++) {
         /* Relaxed: the number is all that is wanted, chunk_take orders the rest. */
-        if (!is_new)
-            order = atomic_fetch_add_explicit(&header->next_chunk, 1, memory_order_relaxed);
-        is_new = false;
-        struct recording_chunk *chunk = recording_chunk_at(recording, order % usable);
+        uint64_t order = atomic_fetch_add_explicit(&header->next_chunk, 1, memory_order_relaxed);
+        uint32_t number = (uint32_t)(order % header->chunks);
+        if (!growth_has_chunk(recording, number))
+            continue;
+        struct recording_chunk *chunk = recording_chunk_at(recording, number);
         if (chunk_take(chunk, recorder->thread)) {
-            recorder_enter_chunk(recorder, chunk, order + 1, recorder->thread);
-            return true;
+            chunk_begin(chunk, order + 1, recorder->thread);
+            return position(number, 0);
         }
     }
-    atomic_fetch_add_explicit(&header->dropped, 1, memory_order_relaxed); /* a count for people */
-    return false;
+    return NOWHERE;
+}
+
+/* Nobody reads on behind a slot that is not written. */
+static void fill_rest(const struct recorder *recorder, uint64_t at)
+{
+    if (at >> 32 == 0)
+        return;
+    struct writing writing = writing_at(recorder->recording, at);
+    for (uint32_t slot = (uint32_t)at; slot < RECORDING_CHUNK_SLOTS; slot++)
+        write_plain(&writing, recorder, TRACE_EMPTY);
+}
+
+bool recorder_next_chunk(struct recorder *recorder, uint64_t at)
+{
+    fill_rest(recorder, at);
+    /* What stands there now is beyond `at`, or a signal handler's. */
+    uint64_t now = __atomic_load_n(&recorder->position, __ATOMIC_RELAXED);
+    if (now >> 32 != at >> 32)
+        return true;
+    recorder_give_chunk(recorder);
+    uint64_t taken = at >> 32 == 0 ? take_spare(recorder) : NOWHERE;
+    if (taken == NOWHERE)
+        taken = take_oldest(recorder);
+    if (taken == NOWHERE) {
+        atomic_fetch_add_explicit(&recorder->recording->header->dropped, 1,
+                                  memory_order_relaxed); /* a count for people */
+        return false;
+    }
+    now = __atomic_load_n(&recorder->position, __ATOMIC_RELAXED);
+    if (now >> 32 == 0)
+        __atomic_store_n(&recorder->position, taken, __ATOMIC_RELAXED);
+    else /* a signal handler has taken one */
+        chunk_give(recorder->recording, (uint32_t)(taken >> 32) - 1, (uint32_t)taken);
+    return true;
 }

@@ -13,6 +13,7 @@
 
 #define READER_NAMES_MAX  (16u << 20)
 #define READER_CHUNKS_MAX 65536
+#define LEFT_MOST         8
 
 /* How far a chunk was read: `order` is the taking that was last seen, `slot` the next slot of it,
  * `thread` who writes there.
@@ -255,12 +256,14 @@ static void reader_take_wholes(struct reader *reader, const struct trace_args *a
     }
 }
 
-/* Was the slot left half-written, by a signal handler that came in between and did not return? One
- * behind it is whole. */
+/* Was the slot left unwritten, by a signal handler that came in between and did not return? One of
+ * those behind it is whole; a writer takes no more than LEFT_MOST at once. */
 static bool slot_was_left(const struct reader *reader, uint32_t slot, uint64_t seq)
 {
-    return slot + 1 < RECORDING_CHUNK_SLOTS && slot_in(reader->bytes, slot)->seq == (seq | 1) &&
-           slot_at(reader, slot + 1, seq + 2);
+    for (uint32_t i = 1; i <= LEFT_MOST && slot + i < RECORDING_CHUNK_SLOTS; i++)
+        if (slot_at(reader, slot + i, seq + 2 * (uint64_t)i))
+            return true;
+    return false;
 }
 
 /* Add what is new in the chunk whose copy is in `reader->bytes`. */

@@ -51,9 +51,12 @@ int recorder_attach(struct recording *recording)
     struct recorder *recorder = memory_new(sizeof(*recorder));
     if (!recorder)
         return -ENOMEM;
-    recorder->recording = recording;
-    recorder->thread = (uint32_t)gettid();
-    recorder->last = clock_ticks();
+    *recorder = (struct recorder){
+        .position = RECORDING_CHUNK_SLOTS,
+        .recording = recording,
+        .thread = (uint32_t)gettid(),
+        .last = clock_ticks(),
+    };
     recording_use(recording);
     recorder_here = recorder;
     return 0;
@@ -62,6 +65,7 @@ int recorder_attach(struct recording *recording)
 void recorder_attach_in(struct recorder *storage, struct recording *recording)
 {
     *storage = (struct recorder){
+        .position = RECORDING_CHUNK_SLOTS,
         .recording = recording,
         .thread = (uint32_t)gettid(),
         .last = clock_ticks(),
@@ -77,7 +81,7 @@ void recorder_detach(void)
     if (!recorder)
         return;
     recorder_here = NULL;
-    recording_give_chunk(recorder);
+    recorder_give_chunk(recorder);
     recording_leave(recorder->recording);
     if (recorder->is_lent)
         recorder->recording = NULL;
@@ -92,18 +96,26 @@ void recorder_forget(void)
     recorder_here = NULL;
 }
 
-/* The next slot, marked as being written, with the subject's stamps; NULL when every chunk is held
- * by another thread. */
-static struct trace_event *recorder_begin(struct recorder *recorder, enum trace_kind kind)
+/* Take `count` slots that lie one behind another: what belongs together is told together. False:
+ * every chunk is held by another thread. A signal handler that comes in between takes its own. */
+static bool recorder_take(struct recorder *recorder, uint32_t count, struct writing *writing)
 {
-    if (__builtin_expect(recorder->next == recorder->end, 0) && !recording_take_chunk(recorder))
-        return NULL;
-    struct trace_event *slot = recorder->next++;
-    /* Odd: a reader that copies the slot from now on throws its copy away. The fence keeps the
-     * writes that follow behind this store; partner: the acquire fence before the reader's second
-     * look. */
-    __atomic_store_n(&slot->seq, recorder->seq | 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    for (;;) {
+        uint64_t at = __atomic_fetch_add(&recorder->position, count, __ATOMIC_RELAXED);
+        if (__builtin_expect((uint32_t)at + count <= RECORDING_CHUNK_SLOTS, 1)) {
+            *writing = writing_at(recorder->recording, at);
+            return true;
+        }
+        if (!recorder_next_chunk(recorder, at))
+            return false;
+    }
+}
+
+/* Begin to write the next of them, with the subject's stamps. */
+static struct trace_event *recorder_begin(const struct recorder *recorder,
+                                          const struct writing *writing, enum trace_kind kind)
+{
+    struct trace_event *slot = writing_open(writing);
     slot->request = recorder->request;
     slot->connection = recorder->connection;
     slot->name = 0;
@@ -113,63 +125,42 @@ static struct trace_event *recorder_begin(struct recorder *recorder, enum trace_
     return slot;
 }
 
-/* The slot is whole. Release: its bytes are seen before this; partner: the reader's first look. */
-static void recorder_commit(struct recorder *recorder, struct trace_event *slot)
-{
-    __atomic_store_n(&slot->seq, recorder->seq, __ATOMIC_RELEASE);
-    recorder->seq += 2;
-}
-
 /* A slot of bytes: behind the one just committed, or of another kind. */
-static void recorder_add_data(struct recorder *recorder, enum trace_kind kind, const void *data,
-                              size_t len, bool more)
+static void recorder_add_data(const struct recorder *recorder, struct writing *writing,
+                              enum trace_kind kind, const void *data, size_t len, bool more)
 {
-    struct trace_event *slot = recorder_begin(recorder, kind);
-    struct trace_args *args = (struct trace_args *)slot;
-    if (!slot)
-        return;
+    struct trace_args *args = (struct trace_args *)writing_open(writing);
     args->len = (uint16_t)(len < ARGS_SIZE ? len : ARGS_SIZE);
+    args->kind = (uint8_t)kind;
     args->flags = more ? TRACE_MORE : 0;
+    args->connection = recorder->connection;
     memcpy(args->data, data, args->len);
-    recorder_commit(recorder, slot);
+    writing_commit(writing);
 }
 
-static void recorder_add_args(struct recorder *recorder, const void *data, size_t len, bool more)
+static void recorder_add_args(const struct recorder *recorder, struct writing *writing,
+                              const void *data, size_t len, bool more)
 {
-    recorder_add_data(recorder, TRACE_ARGS, data, len, more);
+    recorder_add_data(recorder, writing, TRACE_ARGS, data, len, more);
 }
 
-/* As many slots as the bytes need. */
-static void recorder_add_bytes(struct recorder *recorder, const char *data, size_t len)
+/* How many slots the bytes need, and they themselves. */
+static uint32_t bytes_slots(size_t len)
+{
+    return len <= ARGS_SIZE ? 1 : (uint32_t)((len + ARGS_SIZE - 1) / ARGS_SIZE);
+}
+
+static void recorder_add_bytes(const struct recorder *recorder, struct writing *writing,
+                               const char *data, size_t len)
 {
     for (; len > ARGS_SIZE; data += ARGS_SIZE, len -= ARGS_SIZE)
-        recorder_add_args(recorder, data, ARGS_SIZE, true);
-    recorder_add_args(recorder, data, len, false);
-}
-
-static void recorder_add_call(struct recorder *recorder, enum trace_operation op, int fd,
-                              uint64_t argument, int64_t result, uint64_t t0, bool more)
-{
-    uint64_t now = clock_ticks();
-    recorder->last = now;
-    struct trace_event *slot = recorder_begin(recorder, TRACE_CALL);
-    if (!slot)
-        return;
-    slot->t0 = t0;
-    slot->t1 = now;
-    slot->result = result;
-    slot->argument = argument;
-    slot->name = recorder->place;
-    slot->fd = fd;
-    slot->op = (uint16_t)op;
-    slot->flags = more ? TRACE_MORE : 0;
-    recorder_commit(recorder, slot);
+        recorder_add_args(recorder, writing, data, ARGS_SIZE, true);
+    recorder_add_args(recorder, writing, data, len, false);
 }
 
 void trace_call(enum trace_operation op, int fd, uint64_t argument, int64_t result, uint64_t t0)
 {
-    if (recorder_here)
-        recorder_add_call(recorder_here, op, fd, argument, result, t0, false);
+    trace_call_args(op, fd, argument, result, t0, NULL, 0);
 }
 
 void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t result,
@@ -177,9 +168,16 @@ void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t
 {
     if (!recorder_here)
         return;
-    recorder_add_call(recorder_here, op, fd, argument, result, t0, len > 0);
-    if (len > 0)
-        recorder_add_args(recorder_here, args, len, false);
+    const struct trace_outside call = {
+        .op = op,
+        .fd = fd,
+        .argument = argument,
+        .result = result,
+        .t0 = t0,
+        .t1 = clock_ticks(),
+        .place = recorder_here->place,
+    };
+    trace_call_outside(&call, args, len);
 }
 
 void trace_subject(uint32_t connection, uint64_t request)
@@ -190,21 +188,35 @@ void trace_subject(uint32_t connection, uint64_t request)
     recorder_here->request = request;
 }
 
-/* A mark at `ticks`. */
-static void recorder_mark(enum trace_kind kind, unsigned op, uint64_t argument, int64_t result,
-                          uint64_t ticks, uint32_t name, bool more)
+/* A mark at `ticks`, with bytes behind it, if there are any. */
+static void recorder_mark_bytes(const struct trace_event *mark, const char *data, size_t len)
 {
     struct recorder *recorder = recorder_here;
-    struct trace_event *slot = recorder_begin(recorder, kind);
-    if (!slot)
+    struct writing writing;
+    if (!recorder_take(recorder, 1 + (len > 0 ? bytes_slots(len) : 0), &writing))
         return;
-    slot->t0 = slot->t1 = ticks;
-    slot->result = result;
-    slot->argument = argument;
-    slot->op = (uint16_t)op;
-    slot->name = name;
-    slot->flags = more ? TRACE_MORE : 0;
-    recorder_commit(recorder, slot);
+    struct trace_event *slot = recorder_begin(recorder, &writing, mark->kind);
+    slot->t0 = slot->t1 = mark->t0;
+    slot->result = mark->result;
+    slot->argument = mark->argument;
+    slot->op = mark->op;
+    slot->name = mark->name;
+    slot->flags = len > 0 ? TRACE_MORE : 0;
+    writing_commit(&writing);
+    if (len > 0)
+        recorder_add_bytes(recorder, &writing, data, len);
+}
+
+static void recorder_mark(enum trace_kind kind, unsigned op, uint64_t argument, int64_t result,
+                          uint32_t name)
+{
+    const struct trace_event mark = {.kind = (uint8_t)kind,
+                                     .op = (uint16_t)op,
+                                     .argument = argument,
+                                     .result = result,
+                                     .t0 = recorder_here->last,
+                                     .name = name};
+    recorder_mark_bytes(&mark, NULL, 0);
 }
 
 void trace_request_begin(struct slice method, struct slice target)
@@ -217,18 +229,19 @@ void trace_request_begin(struct slice method, struct slice target)
     text[len++] = ' ';
     size_t rest = target.len < sizeof(text) - len ? target.len : sizeof(text) - len;
     memcpy(text + len, target.data, rest);
-    len += rest;
-    recorder_mark(TRACE_REQUEST_BEGIN, 0, target.len, 0, recorder_here->last, 0, true);
-    recorder_add_bytes(recorder_here, text, len);
+    const struct trace_event mark = {
+        .kind = TRACE_REQUEST_BEGIN, .argument = target.len, .t0 = recorder_here->last};
+    recorder_mark_bytes(&mark, text, len + rest);
 }
 
 void trace_call_outside(const struct trace_outside *call, const void *args, size_t len)
 {
     struct recorder *recorder = recorder_here;
-    struct trace_event *slot = recorder ? recorder_begin(recorder, TRACE_CALL) : NULL;
-    if (!slot)
+    struct writing writing;
+    if (!recorder || !recorder_take(recorder, 1 + (len > 0), &writing))
         return;
     recorder->last = call->t1;
+    struct trace_event *slot = recorder_begin(recorder, &writing, TRACE_CALL);
     slot->t0 = call->t0;
     slot->t1 = call->t1;
     slot->result = call->result;
@@ -237,38 +250,39 @@ void trace_call_outside(const struct trace_outside *call, const void *args, size
     slot->fd = call->fd;
     slot->op = (uint16_t)call->op;
     slot->flags = (uint8_t)(call->flags | (len > 0 ? TRACE_MORE : 0));
-    recorder_commit(recorder, slot);
+    writing_commit(&writing);
     if (len > 0)
-        recorder_add_args(recorder, args, len, false);
+        recorder_add_args(recorder, &writing, args, len, false);
 }
 
 void trace_first_line(int fd, enum trace_way way, struct slice line)
 {
     struct recorder *recorder = recorder_here;
-    struct trace_event *slot = recorder ? recorder_begin(recorder, TRACE_FIRST_LINE) : NULL;
-    if (!slot)
+    struct writing writing;
+    size_t len = line.len < FIRST_LINE_KEPT ? line.len : FIRST_LINE_KEPT;
+    if (!recorder || !recorder_take(recorder, 1 + bytes_slots(len), &writing))
         return;
+    struct trace_event *slot = recorder_begin(recorder, &writing, TRACE_FIRST_LINE);
     slot->t0 = slot->t1 = recorder->last;
     slot->result = 0;
     slot->argument = line.len;
     slot->fd = fd;
     slot->op = (uint16_t)way;
     slot->flags = TRACE_MORE;
-    recorder_commit(recorder, slot);
-    recorder_add_bytes(recorder, line.data,
-                       line.len < FIRST_LINE_KEPT ? line.len : FIRST_LINE_KEPT);
+    writing_commit(&writing);
+    recorder_add_bytes(recorder, &writing, line.data, len);
 }
 
 void trace_request_end(int status, uint64_t bytes_sent)
 {
     if (recorder_here)
-        recorder_mark(TRACE_REQUEST_END, 0, bytes_sent, status, recorder_here->last, 0, false);
+        recorder_mark(TRACE_REQUEST_END, 0, bytes_sent, status, 0);
 }
 
 void trace_state(unsigned from, unsigned to)
 {
     if (recorder_here)
-        recorder_mark(TRACE_STATE, from, to, 0, recorder_here->last, 0, false);
+        recorder_mark(TRACE_STATE, from, to, 0, 0);
 }
 
 void trace_python_enter(enum trace_python what, uint32_t name, uint32_t line)
@@ -276,7 +290,7 @@ void trace_python_enter(enum trace_python what, uint32_t name, uint32_t line)
     if (!recorder_here)
         return;
     recorder_here->last = clock_ticks();
-    recorder_mark(TRACE_PYTHON_ENTER, what, line, 0, recorder_here->last, name, false);
+    recorder_mark(TRACE_PYTHON_ENTER, what, line, 0, name);
 }
 
 void trace_python_leave(enum trace_python what, bool raised)
@@ -284,16 +298,17 @@ void trace_python_leave(enum trace_python what, bool raised)
     if (!recorder_here)
         return;
     recorder_here->last = clock_ticks();
-    recorder_mark(TRACE_PYTHON_LEAVE, what, 0, raised ? -1 : 0, recorder_here->last, 0, false);
+    recorder_mark(TRACE_PYTHON_LEAVE, what, 0, raised ? -1 : 0, 0);
 }
 
 void trace_python_call(const struct trace_python_call *call)
 {
     struct recorder *recorder = recorder_here;
-    struct trace_event *slot = recorder ? recorder_begin(recorder, call->kind) : NULL;
-    if (!slot)
+    struct writing writing;
+    if (!recorder || !recorder_take(recorder, 1, &writing))
         return;
     recorder->last = call->ticks;
+    struct trace_event *slot = recorder_begin(recorder, &writing, call->kind);
     slot->t0 = slot->t1 = call->ticks;
     slot->result = call->raised ? -1 : 0;
     slot->request = call->frame;
@@ -301,13 +316,15 @@ void trace_python_call(const struct trace_python_call *call)
     slot->name = call->name;
     slot->op = (uint16_t)call->op;
     slot->flags = call->flags;
-    recorder_commit(recorder, slot);
+    writing_commit(&writing);
 }
 
 void trace_python_wholes(const struct trace_whole *calls, size_t count)
 {
-    if (recorder_here && count > 0)
-        recorder_add_data(recorder_here, TRACE_PYTHON_WHOLE, calls, count * sizeof(*calls), false);
+    struct writing writing;
+    if (recorder_here && count > 0 && recorder_take(recorder_here, 1, &writing))
+        recorder_add_data(recorder_here, &writing, TRACE_PYTHON_WHOLE, calls,
+                          count * sizeof(*calls), false);
 }
 
 uint32_t trace_name(struct slice text)
@@ -325,7 +342,7 @@ uint32_t trace_name(struct slice text)
             return 0;
     while (!atomic_compare_exchange_weak_explicit(&header->names_used, &at, at + need,
                                                   memory_order_relaxed, memory_order_relaxed));
-    if (!growth_names_to(recorder_here->recording, at + need))
+    if (!growth_has_names(recorder_here->recording, at + need))
         return 0;
     memcpy(names + at + sizeof(uint32_t), text.data, len);
     /* Release: a length that is not 0 has its bytes; partner: reader_name. */

@@ -20,17 +20,16 @@
 
 /* The state of this thread's writer; only trace/ touches its members. `connection` and `request`
  * stamp each slot. `last` is the latest time written: marks reuse it instead of reading the clock.
+ * `position`: 1 + the number of the thread's chunk (0: it has none) in the upper half, and how many
+ * slots of it are taken in the lower: one word, changed at once, since signal handlers record, too.
  */
 struct recorder {
-    struct trace_event *next;
-    struct trace_event *end;
-    uint64_t seq; /* of the next slot */
+    uint64_t position;
     uint64_t last;
     uint64_t request;
     uint32_t connection;
     uint32_t thread; /* gettid(2) */
     uint32_t place;  /* of the calls */
-    struct recording_chunk *chunk;
     struct recording *recording;
     bool is_lent; /* the memory is not ours */
 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,20 +89,52 @@ static void recording_write_header(struct recording *recording, size_t front)
     atomic_store_explicit(&header->state, RECORDING_LIVE, memory_order_release);
 }
 
+/* How large it will be, of `size` bytes that were asked for. */
+static size_t recording_size(size_t size, size_t front)
+{
+    size_t least = front + 2 * RECORDING_CHUNK_SIZE;
+    if (size > RECORDING_SIZE_MOST)
+        size = RECORDING_SIZE_MOST;
+    if (size < least)
+        size = least;
+    return size - (size - front) % RECORDING_CHUNK_SIZE;
+}
+
 /* A recording without memory yet, or NULL. */
 static struct recording *recording_new(size_t size, size_t front)
 {
     struct recording *recording = memory_new(sizeof(*recording));
-    size_t least = front + 2 * RECORDING_CHUNK_SIZE;
     if (!recording)
         return NULL;
-    if (size > UINT32_MAX / 2)
-        size = UINT32_MAX / 2; /* offsets are 32 bits wide */
-    if (size < least)
-        size = least;
-    recording->size = size - (size - front) % RECORDING_CHUNK_SIZE;
+    recording->size = recording_size(size, front);
     atomic_init(&recording->users, 1);
     return recording;
+}
+
+/* The same for one that grows: mapped, since whoever makes it may have been interrupted in
+ * malloc(3).
+ */
+static struct recording *recording_new_growing(size_t size, size_t front)
+{
+    size = recording_size(size, front);
+    size_t mapped = sizeof(struct recording) + (size - front) / RECORDING_CHUNK_SIZE;
+    struct recording *recording =
+        mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (recording == MAP_FAILED)
+        return NULL;
+    recording->size = size;
+    recording->mapped = mapped;
+    recording->filled = (_Atomic uint8_t *)(recording + 1);
+    atomic_init(&recording->users, 1);
+    return recording;
+}
+
+static void recording_delete(struct recording *recording)
+{
+    if (recording->mapped)
+        munmap(recording, recording->mapped);
+    else
+        memory_free(recording);
 }
 
 int recording_create(struct recording **out, size_t size, struct error *err)
@@ -115,22 +148,32 @@ int recording_create(struct recording **out, size_t size, struct error *err)
         return error_set(err, ENOMEM, "make", "a recording");
     }
     recording_write_header(recording, front);
-    atomic_init(&recording->usable, recording->header->chunks);
+    recording->front_mapped = recording->size;
+    for (size_t at = front, i = 0; at < recording->size; at += RECORDING_SEGMENT_SIZE)
+        atomic_init(&recording->segments[i++], (char *)recording->header + at);
     atomic_init(&recording->names_ready, recording->header->names_size);
     *out = recording;
     return 0;
 }
 
-/* A new file at recording->path, all holes, mapped. Returns 0 or -errno. */
-static int recording_map_holes(struct recording *recording)
+/* A new file at recording->path, all holes, mapped up to the end of its first segment. Returns 0 or
+ * -errno. */
+static int recording_map_holes(struct recording *recording, size_t front)
 {
+    struct rlimit most;
+    /* More than that would be SIGXFSZ. */
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < recording->size)
+        return -EFBIG;
     int fd = open(recording->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    recording->header =
-        ftruncate(fd, (off_t)recording->size) == 0 ? recording_map(fd, recording->size) : NULL;
+    recording->front_mapped = front + growth_segment_size(recording, front, 0);
+    recording->header = ftruncate(fd, (off_t)recording->size) == 0
+                            ? recording_map(fd, recording->front_mapped)
+                            : NULL;
     int code = errno;
     close(fd);
+    atomic_init(&recording->segments[0], (char *)recording->header + front);
     if (recording->header)
         return 0;
     unlink(recording->path);
@@ -140,38 +183,39 @@ static int recording_map_holes(struct recording *recording)
 /* The header, and room for the first names. */
 static int recording_fill_front(struct recording *recording, size_t front)
 {
-    int result = growth_fill(recording, 0, RECORDING_HEADER_SIZE);
+    int result = growth_fill(recording->header, RECORDING_CHUNK_SIZE);
     if (result < 0)
         return result;
     recording_write_header(recording, front);
-    if (growth_names_to(recording, 1))
-        return 0;
-    return -(int)atomic_load_explicit(&recording->header->filled_up, memory_order_relaxed);
+    atomic_init(&recording->names_ready, RECORDING_CHUNK_SIZE - RECORDING_HEADER_SIZE);
+    return 0;
 }
 
 int recording_create_growing(struct recording **out, const char *path, size_t size,
                              _Atomic int64_t *budget, uint32_t parent, struct error *err)
 {
-    size_t names = size / 8 > RECORDING_NAMES_MOST ? RECORDING_NAMES_MOST : size / 8;
-    names -= names % RECORDING_CHUNK_SIZE;
-    size_t front = RECORDING_HEADER_SIZE + (names ? names : RECORDING_CHUNK_SIZE);
-    struct recording *recording = recording_new(size, front);
+    /* Header and names; whole chunks of them, whose beginnings are pages' on every machine. */
+    size_t front = size / 8 > RECORDING_NAMES_MOST ? RECORDING_NAMES_MOST : size / 8;
+    front -= front % RECORDING_CHUNK_SIZE;
+    if (front == 0)
+        front = RECORDING_CHUNK_SIZE;
+    struct recording *recording = recording_new_growing(size, front);
     if (!recording)
         return error_set(err, ENOMEM, "make", path);
     recording->budget = budget;
     int len = snprintf(recording->path, sizeof(recording->path), "%s", path);
     int result = (size_t)len < sizeof(recording->path) ? 0 : -ENAMETOOLONG;
     if (result == 0)
-        result = recording_map_holes(recording);
+        result = recording_map_holes(recording, front);
     if (result == 0) {
         result = recording_fill_front(recording, front);
         if (result < 0) {
             unlink(recording->path);
-            munmap(recording->header, recording->size);
+            munmap(recording->header, recording->front_mapped);
         }
     }
     if (result < 0) {
-        memory_free(recording);
+        recording_delete(recording);
         return error_set(err, -result, "make the recording's file", path);
     }
     recording->header->parent = parent;
@@ -191,8 +235,12 @@ const char *recording_path(const struct recording *recording)
 
 void recording_forget(struct recording *recording)
 {
-    munmap(recording->header, recording->size);
-    memory_free(recording);
+    size_t front = recording->header->chunks_offset;
+    for (uint32_t i = 1; recording->filled && i < RECORDING_SEGMENTS_MOST; i++)
+        if (recording->segments[i])
+            munmap(recording->segments[i], growth_segment_size(recording, front, i));
+    munmap(recording->header, recording->front_mapped);
+    recording_delete(recording);
 }
 
 void recording_use(struct recording *recording)

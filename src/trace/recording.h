@@ -52,7 +52,7 @@ struct recording_header {
     _Atomic uint64_t dropped;    /* slots that found every chunk held */
     _Atomic uint32_t spare; /* 1 + the number of a chunk that was given back with room; 0: none */
     uint32_t parent;        /* process that has started this one; 0: not known */
-    _Atomic uint32_t filled_up; /* errno: why it could grow no more; ENOSPC: its share is used up */
+    _Atomic uint32_t filled_up; /* errno: why it could grow no more; EDQUOT: its share is used up */
     char python[64];            /* version of the interpreter, "" without one */
     char note[192];             /* what could not be recorded, and why */
     char program[1024];         /* its arguments, each with a NUL behind it, cut */

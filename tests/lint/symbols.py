@@ -51,7 +51,7 @@ RULES = [
             "trace/recording.c": ("open openat close", "the recording is a file that it maps"),
             "trace/reader.c": (
                 "open openat close pread write",
-                "reads and copies recordings, files",
+                "reads and copies recordings",
             ),
             "frames/remote.c": ("open read close", "reads the map of a process, in /proc"),
             "server/spool.c": ("open mkostemp close pread pwrite", "a body's temporary file"),
@@ -59,6 +59,7 @@ RULES = [
                 "pread fcntl close",
                 "a part of a file that sendfile(2) cannot send",
             ),
+            "frames/remote.c": ("open read close", "what another process has in /proc"),
             "socket/listener.c": ("fcntl", "flags of a descriptor that was handed to us"),
         },
     ),
@@ -79,6 +80,7 @@ RULES = [
         CORE_AND_PYTHON,
         {
             "trace/recording.c": ("mmap munmap", "the recording is a mapped file"),
+            "trace/growth.c": ("mremap munmap", "of which more is mapped as it grows"),
         },
     ),
     Rule(

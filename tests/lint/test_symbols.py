@@ -42,7 +42,7 @@ RECV = call("sys/socket.h", "recv(fd, data, 1, 0)")
         ("socket/listener.c", call("sys/socket.h", "listen(fd, 1)"), "listen: a network call"),
         ("event_loop/loop.c", call("sys/epoll.h", "epoll_create1(0)"), "epoll_create1: a network"),
         ("http/date.c", call("unistd.h", "close(fd)"), "close: input or output on a descriptor"),
-        ("trace/reader.c", call("unistd.h", "write(fd, data, 1)"), "write: input or output"),
+        ("trace/reader.c", call("unistd.h", "dup(fd)"), "dup: input or output"),
         ("server/limits.c", call("stdlib.h", "malloc(1)"), "malloc: allocation"),
         ("http/token.c", call("string.h", "strdup(data)"), "strdup: allocation"),
         ("base/error.c", call("stdio.h", "printf(data)"), "puts: printing|printf: printing"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import stat
 import sys
@@ -126,9 +125,18 @@ def refuse(text: str, code: int) -> None:
     cli.fail(text, code)
 
 
+def find(name: str) -> str | None:
+    """The path of a program, as execvp(3) looks for it."""
+    folders = [""] if "/" in name else os.get_exec_path()
+    for path in (os.path.join(folder, name) for folder in folders):
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
 def check_program(name: str) -> None:
     """Say what is wrong with what is to be run, before it is."""
-    path = shutil.which(name)
+    path = find(name)
     if path is None:
         if os.path.exists(name) and "/" in name:
             refuse(f"cannot run {name}: it is not executable", EXIT_NOT_EXECUTABLE)
@@ -199,7 +207,7 @@ def end_as(status: int) -> None:
     sys.stderr.flush()
     if status >= 0:
         sys.exit(status)
-    if -status != signal.SIGKILL:
+    if -status not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(-status, signal.SIG_DFL)
     # No core of ours besides the program's.
     import resource

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-from types import FrameType
 
 from zolal.trace.store import Folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
 
 LIBRARY = "zolal_preload.so"
 SIZE_LEAST = 1 << 20
@@ -32,18 +34,28 @@ def run(command: list[str], folder: Folder, size: int, calls: bool = False) -> i
     """Run it to its end; its exit code, or -signal. It has our descriptors, and is in our process
     group: Ctrl-C is its to handle, and what else asks us to end is passed on. OSError when it
     cannot be started."""
-    child = subprocess.Popen(command, env=environment(folder, size, calls), close_fds=False)
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        child.send_signal(number)
-
-    before = [signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)]
-    interrupts = signal.signal(signal.SIGINT, lambda *_: None)
+    passed = (signal.SIGTERM, signal.SIGHUP)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*passed, signal.SIGINT))
     try:
-        status = child.wait()
+        # As a shell would start it, less what Python ignores.
+        child = os.posix_spawnp(
+            command[0],
+            command,
+            environment(folder, size, calls),
+            setsigmask=mask,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        )
+
+        # The module subprocess would take longer to import than all else here.
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            if number in passed:
+                os.kill(child, number)
+
+        before = {number: signal.signal(number, pass_on) for number in (*passed, signal.SIGINT)}
     finally:
-        signal.signal(signal.SIGINT, interrupts)
-        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for number, handler in before.items():
+        signal.signal(number, handler)
     folder.end(status)
     return status

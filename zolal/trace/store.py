@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
-import tarfile
-import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any
 
 from zolal._zolal import Reader
+
+TYPE_CHECKING = False  # what is imported here is in the time that a program takes to start
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 ABOUT = "trace.json"
 FORMAT = 1
@@ -28,18 +28,31 @@ class StoreError(Exception):
 
 
 def parent_folder() -> str:
-    """Where recordings go: in memory, in the user's own folder if there is one."""
-    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    """Where recordings go: in memory, in the user's own folder if there is one. Root's programs may
+    become other users, who could not reach it."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "") if os.geteuid() != 0 else ""
     if os.path.isabs(own) and os.path.isdir(own) and os.stat(own).st_uid == os.geteuid():
         return own
-    return "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+    return "/dev/shm" if os.path.isdir("/dev/shm") else os.environ.get("TMPDIR", "/tmp")
+
+
+def make_folder() -> str:
+    """A new one, of this user's alone."""
+    parent = parent_folder()
+    while True:
+        path = os.path.join(parent, f"zolal-trace-{os.getpid()}-{os.urandom(8).hex()}")
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
+        return path
 
 
 class Folder:
     """A new folder for a program's recordings, of `budget` bytes together at most."""
 
     def __init__(self, command: list[str], budget: int) -> None:
-        self.path = tempfile.mkdtemp(prefix="zolal-trace-", dir=parent_folder())
+        self.path = make_folder()
         if os.geteuid() == 0:
             # A process that gives root up may begin a recording of its own; to list the folder is
             # still not theirs.
@@ -73,6 +86,9 @@ class Folder:
 
     def keep(self, path: str) -> None:
         """Make one file of it at `path`. OSError where that cannot be written."""
+        import tarfile
+        import tempfile
+
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
             archive.add(os.path.join(self.path, ABOUT), ABOUT)
             for name in recordings_in(self.path):
@@ -85,6 +101,8 @@ class Folder:
                     archive.addfile(info, file)
 
     def remove(self) -> None:
+        import shutil
+
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -133,6 +151,8 @@ def _reader(path: str, offset: int, name: str) -> Reader:
 
 
 def _open_archive(path: str) -> tuple[dict[str, Any], Iterator[tuple[str, Reader]]]:
+    import tarfile
+
     try:
         with tarfile.open(path, "r:") as archive:
             members = archive.getmembers()

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from zolal.trace.model import Call, Trace
 from zolal.trace.python_calls import Function, functions
-from zolal.trace.tree import ending, place
+from zolal.trace.tree import ending, place, remarks
 from zolal.xray.render import PACKAGES, duration, plain
 
 MOVES = frozenset(
@@ -114,4 +114,7 @@ def show(console: Console, trace: Trace) -> None:
     if errors := names_of_errors(calls):
         console.print(f"\nerrors: {errors}")
     console.print()
+    for process in trace.processes:
+        for remark in remarks(process):
+            console.print(f"process {process.pid}: {plain(remark)}", style="yellow")
     console.print(ending(trace))

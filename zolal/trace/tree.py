@@ -224,7 +224,9 @@ def remarks(process: Process) -> Iterable[str]:
     if process.note:
         yield process.note
     if process.filled_up:
-        why = "its share of --max-size" if process.filled_up == errno.ENOSPC else "its memory"
+        why = "what --max-size leaves it" if process.filled_up == errno.EDQUOT else "memory"
+        if process.filled_up == errno.ENOSPC:
+            why = "the file system that it is recorded on"
         yield f"{why} was used up: the oldest calls were dropped"
     if process.lost:
         yield f"{process.lost} events were lost"

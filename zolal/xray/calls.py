@@ -42,7 +42,7 @@ POLL_EVENTS = {
     select.POLLNVAL: "NVAL",
 }
 FCNTL = {1: "F_GETFD", 2: "F_SETFD", 3: "F_GETFL", 4: "F_SETFL", 1030: "F_DUPFD_CLOEXEC"}
-IOCTL = {0x5421: "FIONBIO", 0x5450: "FIONCLEX", 0x5451: "FIOCLEX"}
+IOCTL = {0x5421: "FIONBIO", 0x541B: "FIONREAD", 0x5450: "FIONCLEX", 0x5451: "FIOCLEX"}
 SHUTDOWN = {0: "SHUT_RD", 1: "SHUT_WR", 2: "SHUT_RDWR"}
 LEVELS = {
     1: ("SOL_SOCKET", _names("SO_")),
@@ -95,6 +95,10 @@ def _length(event: Event) -> tuple[int, str]:
     """Length or count, and what is written of the flags behind it."""
     flags = event.argument >> 32
     return event.argument & 0xFFFFFFFF, f", {_bits(flags, MESSAGE_FLAGS)}" if flags else ""
+
+
+def _fd_and_address(event: Event) -> str:
+    return ", ".join(filter(None, [str(event.fd), sockaddr(event.args)]))
 
 
 def _with_address(event: Event) -> str:
@@ -172,13 +176,13 @@ def _epoll_wait(event: Event) -> str:
 
 _ARGUMENTS: dict[str, Callable[[Event], str]] = {
     "socket": _socket,
-    "bind": lambda event: f"{event.fd}, {sockaddr(event.args)}",
-    "connect": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "bind": _fd_and_address,
+    "connect": _fd_and_address,
     "listen": lambda event: f"{event.fd}, {event.argument}",
-    "accept": lambda event: ", ".join(filter(None, [str(event.fd), sockaddr(event.args)])),
-    "accept4": lambda event: ", ".join(filter(None, [str(event.fd), sockaddr(event.args)])),
-    "getsockname": lambda event: f"{event.fd}, {sockaddr(event.args)}",
-    "getpeername": lambda event: f"{event.fd}, {sockaddr(event.args)}",
+    "accept": _fd_and_address,
+    "accept4": _fd_and_address,
+    "getsockname": _fd_and_address,
+    "getpeername": _fd_and_address,
     "recvfrom": _with_address,
     "sendto": _with_address,
     "socketpair": _socketpair,
