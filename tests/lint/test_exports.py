@@ -1,7 +1,9 @@
-"""What built files show to a linker: the extension its PyInit alone, the core nothing of Python."""
+"""What built files show to a linker: the extension its PyInit alone, the core nothing of Python,
+the library of `zolal trace` what it puts itself in the place of."""
 
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -43,3 +45,28 @@ def test_no_object_below_python_refers_to_python():
     assert objects
     lines = nm("--undefined-only", "--print-file-name", *objects)
     assert [line for line in lines if " Py" in line or " _Py" in line] == []
+
+
+def test_the_library_of_trace_exports_what_it_wraps():
+    library = pathlib.Path(zolal._zolal.__file__).with_name("zolal_preload.so")
+    lines = nm("--dynamic", "--defined-only", "--format=posix", library)
+    text = (ROOT / "src/preload/next.h").read_text()
+    table = text[text.index("PRELOAD_FUNCTIONS(X)") : text.index("enum next")]
+    wrapped = set(re.findall(r"X\((\w+)\)", table))
+    assert {line.split()[0] for line in lines} == wrapped | {"zolal_preload_join"}
+    assert len(wrapped) > 60
+
+
+def test_the_library_of_trace_needs_no_python():
+    library = pathlib.Path(zolal._zolal.__file__).with_name("zolal_preload.so")
+    names = {
+        line.split()[0] for line in nm("--dynamic", "--undefined-only", "--format=posix", library)
+    }
+    assert [name for name in names if name.startswith(("Py", "_Py"))] == []
+    needed = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True)
+    assert set(re.findall(r"NEEDED.*\[(.*)\]", needed.stdout)) <= {
+        "libc.so.6",
+        "libdl.so.2",
+        "libpthread.so.0",
+        "ld-linux-aarch64.so.1",
+    }

@@ -179,3 +179,15 @@ def test_percentiles():
         "most": 0.9005,
     }
     assert load.percentiles([]) == {}
+
+
+def test_trace(tmp_path):
+    found = tmp_path / "found.json"
+    command = [sys.executable, str(ROOT / "bench" / "trace.py"), "--rounds", "1", "--requests", "5"]
+    run = subprocess.run([*command, "--json", str(found)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    works = json.loads(found.read_text())
+    assert len(works) == 6
+    for by_way in works.values():
+        assert {"alone", "zolal trace"} <= by_way.keys()
+        assert all(figure > 0 for figures in by_way.values() for figure in figures)

@@ -412,6 +412,20 @@ def test_static_programs_are_said(tmp_path):
     assert b"statically linked" in ended.err
 
 
+def test_programs_of_address_sanitizer_are_said(tmp_path):
+    """They end by themselves, unless they are told that another library may come first."""
+    text = "#include <sys/socket.h>\nint main(void) { return socket(1, 1, 0) != 3; }"
+    (tmp_path / "hello.c").write_text(text)
+    built = run(["gcc", "-fsanitize=address", "-o", "hello", "hello.c"], tmp_path)
+    if built.status != 0:
+        pytest.skip(f"gcc cannot build it here: {built.err.decode()}")
+    ended, calls = trace(["./hello"], tmp_path)
+    assert ended.status == 1 and b"verify_asan_link_order=0" in ended.err
+    assert calls == []
+    env = {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
+    assert [call.name for call in same(["./hello"], tmp_path, env=env)] == ["socket"]
+
+
 def test_a_program_that_is_none(tmp_path):
     (tmp_path / "text").write_text("no program")
     (tmp_path / "text").chmod(0o755)

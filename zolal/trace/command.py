@@ -11,7 +11,7 @@ from importlib import import_module
 
 from zolal import cli
 from zolal.trace import run
-from zolal.trace.store import Folder, StoreError
+from zolal.trace.store import Folder, StoreError, recordings_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,6 +182,23 @@ def is_static(path: str) -> bool:
     return bool(kinds) and (3).to_bytes(4, "little") not in kinds  # PT_INTERP
 
 
+def why_nothing(name: str) -> str:
+    """Why a program that was run may have left no recording at all."""
+    try:
+        with open(find(name) or name, "rb") as file:
+            program = file.read(1 << 28)
+    except OSError:
+        program = b""
+    if b"libasan.so" in program:
+        return (
+            f"{name} is built with AddressSanitizer, whose library wants to be the first: run it "
+            "with ASAN_OPTIONS=verify_asan_link_order=0"
+        )
+    if b"/ld-musl-" in program[:4096]:
+        return f"{name} is linked with musl: only the GNU C library's calls can be watched"
+    return "nothing was recorded: no process took the library that watches"
+
+
 def print_view(trace: Trace, view: str, to_stderr: bool) -> None:
     file = sys.stderr if to_stderr else sys.stdout
     if view == "html":
@@ -234,6 +251,8 @@ def trace_main(arguments: Sequence[str]) -> None:
         cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
     try:
         status = run.run(command, folder, min(options.max_size, 1 << 30), options.calls)
+        if not recordings_in(folder.path) and not is_static(find(command[0]) or ""):
+            cli.say(why_nothing(command[0]))
         tell(folder, options.view, options.output, options.report)
     except OSError as error:
         cli.fail(f"cannot run {command[0]}: {error.strerror}", EXIT_NOT_EXECUTABLE)
