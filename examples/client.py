@@ -1,4 +1,4 @@
-"""A server and a client of the standard library, to look at: zolal trace -- python examples/client.py"""
+"""The standard library's server and client, to look at: zolal trace -- python examples/client.py"""
 
 import threading
 import urllib.request

@@ -165,7 +165,7 @@ class Event(NamedTuple):
     encrypted: bool = False
     """Of a call: what it has moved begins a TLS record. No part of the sequence."""
     under_way: bool = False
-    """Of a python_enter: it had begun before Python calls were recorded. No part of the sequence."""
+    """Of a python_enter: it had begun before calls were recorded. No part of the sequence."""
     resumed: bool = False
     suspended: bool = False
     """Of a python_whole: it began as a python_resume, ended as a python_yield. No parts either."""

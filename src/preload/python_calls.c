@@ -227,7 +227,6 @@ static void write_end(enum trace_kind kind, enum trace_python op, uint64_t frame
         .kind = kind, .op = op, .frame = frame, .ticks = ticks, .raised = raised});
 }
 
-
 void python_calls_end(void)
 {
     bool is_ours = process_here.page && process_here.page->is_ours && process_here.recording;

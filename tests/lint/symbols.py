@@ -53,7 +53,6 @@ RULES = [
                 "open openat close pread write",
                 "reads and copies recordings",
             ),
-            "frames/remote.c": ("open read close", "reads the map of a process, in /proc"),
             "server/spool.c": ("open mkostemp close pread pwrite", "a body's temporary file"),
             "server/output.c": (
                 "pread fcntl close",

@@ -5,8 +5,8 @@
 
 #include "python/state.h"
 
-/* self._fatal_error(the exception that is set, message), of a transport or of TLS on one. None; NULL
- * with an exception set: what a program is ended by is not reported, and stays. */
+/* self._fatal_error(the exception that is set, message), of a transport or of TLS on one. None;
+ * NULL with an exception set: what a program is ended by is not reported, and stays. */
 PyObject *stream_fail(struct module_state *state, PyObject *self, const char *message);
 
 /* What write() does, for bytes that are no object yet. `self`: a transport that has a struct
