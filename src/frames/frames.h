@@ -110,6 +110,9 @@ uint64_t frames_of_object(const struct frames *frames, const void *object);
 /* Its code object; 0: it is none that a walk shows. `*outer`: the frame around it, 0: none. */
 uint64_t frames_step(const struct frames *frames, uint64_t frame, uint64_t *outer);
 
+/* Is the interpreter ending, by another thread than `thread`, whose state is freed then? */
+bool frames_is_ending(const struct frames *frames, const void *thread);
+
 /* The frame around it that is of Python, whether a walk shows it or not; 0: none. Two loads. */
 uint64_t frames_outer(const struct frames *frames, uint64_t frame);
 

@@ -248,6 +248,11 @@ uint64_t frames_top(const struct frames *frames, const void *thread)
     return is_read ? skip_c(&frames->layout, start.frame) : 0;
 }
 
+bool frames_is_ending(const struct frames *frames, const void *thread)
+{
+    return may_walk(frames, true, (uintptr_t)thread) == FRAMES_ENDING;
+}
+
 uint64_t frames_outer(const struct frames *frames, uint64_t frame)
 {
     const struct frames_layout *layout = &frames->layout;

@@ -162,7 +162,7 @@ static void flush(void)
     write_under_way();
 }
 
-/* Has the calling thread still our profile function? */
+/* Has the calling thread, which runs Python, still our profile function? */
 static void look_for_profile(void)
 {
     enum python_profile profile = python_profile_here();
@@ -181,12 +181,15 @@ static void look_for_profile(void)
 
 static void look(void)
 {
-    if (process_here.python_calls == PROCESS_CALLS_BY_PROFILE)
+    const void *thread = self.frames->thread_state();
+    if (!thread || frames_is_ending(self.frames, thread))
+        return;
+    uint64_t frame = frames_top(self.frames, thread);
+    /* One that runs none may be ending: then Python has taken its profile function away. */
+    if (process_here.python_calls == PROCESS_CALLS_BY_PROFILE && frame != 0)
         look_for_profile();
     /* A greenlet that goes on without a call of Python is seen here. */
-    const void *thread = self.frames->thread_state();
-    if (thread && here.recording == self.recordings &&
-        frames_top(self.frames, thread) != here.frame)
+    if (here.recording == self.recordings && frame != here.frame)
         here.frame = NOT_KNOWN;
 }
 

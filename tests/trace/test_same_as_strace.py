@@ -46,6 +46,14 @@ def connect(port, process):
     raise AssertionError(f"it does not listen: {process.log.read_text()}")
 
 
+def wait_until(condition, what):
+    for _ in range(int(PATIENCE * 20)):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"waited for {what}")
+
+
 def visit_http(port, program):
     connect(port, program).close()  # one that leaves without a word
     for _ in range(3):
@@ -142,6 +150,8 @@ def test_gunicorn(traced):
     command += ["--chdir", PROGRAMS, "flask_server:app"]
     program = traced(command)
     visit_http(port, program)
+    # It is busy with its workers, and deaf, until all are there.
+    wait_until(lambda: program.log.read_text().count("Booting worker") == 4, "four workers")
     program.end(signal.SIGTERM)
     check(program, 30)
 
