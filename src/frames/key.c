@@ -30,8 +30,8 @@ INLINE void sum_add_end(struct sum *sum, const struct frames *frames, bool is_ow
     }
 }
 
-/* A str: its length, and its hash; where nobody has asked for that yet, how it ends: names that are
- * made by counting differ there. The header that comes before short characters does no harm. */
+/* A str: its hash if it has one, its length, and how it ends; names that are made by counting
+ * differ there. The header that comes before short characters does no harm. */
 INLINE void sum_add_text(struct sum *sum, const struct frames *frames, bool is_own, uint64_t object)
 {
     const struct frames_layout *layout = &frames->layout;
@@ -40,12 +40,10 @@ INLINE void sum_add_text(struct sum *sum, const struct frames *frames, bool is_o
     sum_add(sum, object);
     if (!text)
         return;
-    uint64_t length = memory_word(text, TEXT_LENGTH), hash = memory_word(text, TEXT_HASH);
-    sum_add(sum, length ^ hash);
-    if (hash != UINT64_MAX)
-        return;
     uint32_t state = memory_int(text, layout->text.state) >> layout->text.kind_shift;
+    uint64_t length = memory_word(text, TEXT_LENGTH);
     uint64_t begin = state & 16 ? layout->text.ascii_size : layout->text.compact_size;
+    sum_add(sum, length ^ memory_word(text, TEXT_HASH));
     if (state & 8) /* compact: the characters follow */
         sum_add_end(sum, frames, is_own, object + begin + length * (state & 7));
 }

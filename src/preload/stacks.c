@@ -217,19 +217,6 @@ static void note_subinterpreters(void)
         snprintf(header->note, sizeof(header->note), "%s", frames_end_text(FRAMES_SUBINTERPRETER));
 }
 
-/* A sum of products, of which none waits for another; factors that are not the same tell the order.
- */
-static uint64_t stack_key(const struct frames_key *keys, size_t count)
-{
-    uint64_t sum = OF_STACK, factor = OF_CODE;
-    for (size_t i = 0; i < count; i++) {
-        sum += factor * mix(frames_code_key(&self.frames, keys[i].code),
-                            keys[i].code + keys[i].instruction * OF_CODE);
-        factor += 2 * OF_TEXT; /* stays odd */
-    }
-    return sum | 1;
-}
-
 uint32_t stacks_here(void)
 {
     struct frames_key keys[TRACE_FRAMES_MAX];
@@ -241,7 +228,11 @@ uint32_t stacks_here(void)
         note_subinterpreters();
     if (end > FRAMES_MORE || count == 0)
         return 0;
-    uint64_t key = stack_key(keys, count);
+    uint64_t key = OF_STACK;
+    for (size_t i = 0; i < count; i++)
+        key = mix(key ^ frames_code_key(&self.frames, keys[i].code),
+                  keys[i].code + keys[i].instruction * OF_CODE);
+    key |= 1;
     uint32_t place;
     if (memo_get(key, &place))
         return place;
