@@ -81,7 +81,9 @@ def bin_folder(place, wheel):
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     package = {name for name in names if name.startswith("zolal/")}
-    inside = {name for name in package if name.endswith((".py", ".pyi", ".typed", ".html", ".so"))}
+    inside = {
+        name for name in package if name.endswith((".py", ".pyi", ".typed", ".html", ".css", ".so"))
+    }
     assert package - inside == set()
     assert any(re.fullmatch(r"zolal/_zolal\.cpython-3\d+-.*\.so", name) for name in package)
     assert "zolal/py.typed" in package
