@@ -226,9 +226,9 @@ def test_no_more_frames_than_there_is_room_for(recorded, pair):
     def deep(levels):
         return deep(levels - 1) if levels else pair[0].send(b"x")
 
-    deep(100)
+    deep(200)
     ((_, place),) = recorded()
-    assert names(place) == ["deep"] * 32
+    assert names(place) == ["deep"] * 120
 
 
 def test_code_without_end(recorded, pair):
