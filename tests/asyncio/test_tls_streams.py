@@ -14,6 +14,7 @@ import tracemalloc
 from asyncio import sslproto
 
 import pytest
+from running import UNDER_ASAN
 from tls_peers import (
     PATIENCE,
     ByHand,
@@ -220,6 +221,9 @@ def test_errors_of_other_code_are_not_taken_for_those_of_the_connection(tls_cont
     assert reports == []
 
 
+@pytest.mark.skipif(
+    UNDER_ASAN, reason="ASan looks for leaks itself; tracemalloc has one of its own"
+)
 def test_nothing_is_left_of_messages_and_connections(tls_contexts):
     server_side, client_side = tls_contexts
 

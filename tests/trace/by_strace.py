@@ -305,10 +305,17 @@ def lines_of(folder, tmp_path):
 
 
 def of_recording(lines):
+    """What a program makes again after a signal, the same call, is one here, too: strace cannot
+    tell that from what the kernel begins again."""
     threads = collections.defaultdict(list)
     for line in lines:
         arguments = recorded_arguments(line["call"], line["args"])
-        threads[line["tid"]].append(Call((line["call"], arguments, line["result"])))
+        call = Call((line["call"], arguments, line["result"]))
+        calls = threads[line["tid"]]
+        if calls and calls[-1] == (*call[:2], -errno.EINTR):
+            calls[-1] = call
+        else:
+            calls.append(call)
     return dict(threads)
 
 
