@@ -31,7 +31,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 EXAMPLES = """\
 examples:
   ./dev bench trace
-  ./dev bench trace --python ~/.pyenv/versions/3.13.0/bin/python3.13 --rounds 21
+  ./dev bench trace --python "$(command -v python3.13)" --rounds 21
 
 Medians (least..most) of rounds in which each was measured once. A call: ns of CPU, of many short
 turns the median; "added" is over the same without. A request: CPU us of the server, and us until

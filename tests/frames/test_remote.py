@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -161,7 +162,8 @@ def test_no_process():
 
 
 def test_an_old_python():
-    old = sorted(pathlib.Path.home().glob(".pyenv/versions/3.[6-9].*/bin/python3"))
+    root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")  # as ./dev looks for them
+    old = sorted(pathlib.Path(root).glob("versions/3.[6-9].*/bin/python3"))
     if not old:
         pytest.skip("there is no older Python")
     for python in old:

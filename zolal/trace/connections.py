@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from zolal.trace.model import Call, Process
@@ -64,7 +63,6 @@ class Connection:
     calls: list[Call] = field(default_factory=list)  # that belong to no exchange
     exchanges: list[Exchange] = field(default_factory=list)
     is_encrypted: bool = False
-    is_closed: bool = False
 
 
 @dataclass(eq=False)
@@ -147,7 +145,6 @@ class Teller:
             return
         self._follow(connection, call)
         if call.name == "close" and call.result >= 0:
-            connection.is_closed = True
             self._waited.pop(call.fd, None)
             del self._open[call.fd]
 
@@ -239,7 +236,3 @@ def nested(story: Story) -> dict[int, list[Exchange]]:
 
 def tell(process: Process) -> Story:
     return Teller(process).tell()
-
-
-def all_stories(processes: Iterable[Process]) -> Iterator[Story]:
-    return map(tell, processes)
