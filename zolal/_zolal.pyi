@@ -322,6 +322,12 @@ class LoopCore:
     def _forget_transport(self, transport: asyncio.Transport, /) -> int:
         """Its descriptor, which the core does not know to be used from now on."""
 
+    def _connect(self, sock: Any, address: object, /) -> None:
+        """connect(2) of a socket of the standard library's: BlockingIOError while it goes on."""
+
+    def _connect_error(self, sock: Any, /) -> int:
+        """What became of that: SO_ERROR, an errno or 0."""
+
     def _core_close(self) -> None:
         """Close the loop's descriptors and drop all callbacks."""
 

@@ -67,11 +67,24 @@ class _Watched(selectors.BaseSelector):
 
 _SelectorSocketTransport = vars(selector_events)["_SelectorSocketTransport"]
 _StreamTransport = _zolal.make_stream_transport(_SelectorSocketTransport)
-if sys.version_info >= (3, 12):
-    # asyncio sets it in each transport, which refers to itself by that until it is closed
-    _StreamTransport._write_ready = _SelectorSocketTransport._write_sendmsg
 
 
+class _Connecting:
+    """What asyncio's sock_connect() asks of a socket, with the loop's own kernel calls."""
+
+    def __init__(self, loop: EventLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._sock = sock
+        self.fileno = sock.fileno
+
+    def connect(self, address: object) -> None:
+        self._loop._connect(self._sock, address)
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return self._loop._connect_error(self._sock)
+
+
+_sock_connect: Any = vars(selector_events.BaseSelectorEventLoop)["_sock_connect"]
 _sendfile_native: Any = vars(selector_events.BaseSelectorEventLoop)["_sendfile_native"]
 
 
@@ -106,6 +119,12 @@ class EventLoop(_zolal.LoopCore, TLSLoop):
             follow_recording()
             self._watch = Watch()
             self._is_watched = True
+
+    def _sock_connect(self, future: object, sock: object, address: object) -> None:
+        """Begin to connect. zolal's sockets make recorded calls by themselves."""
+        if type(sock) is socket.socket:
+            sock = _Connecting(self, sock)
+        _sock_connect(self, future, sock, address)
 
     def _make_socket_transport(
         self,

@@ -74,6 +74,7 @@
     X(CALL_CONNECTION_LOST, "_call_connection_lost")     \
     X(ATTACH, "_attach")                                 \
     X(DETACH, "_detach")                                 \
+    X(DETACH_SOCKET, "detach")                           \
     X(SET_EXCEPTION, "set_exception")                    \
     X(ACCEPT_FAILED, "_accept_failed")                   \
     X(ACCEPT_LATER, "_accept_later")                     \
@@ -82,6 +83,10 @@
     X(GET_LOOP, "get_loop")                              \
     X(FUTURE_BLOCKING, "_asyncio_future_blocking")       \
     X(WRITE, "write")                                    \
+    X(WRITE_READY, "_write_ready")                       \
+    X(MAYBE_PAUSE_PROTOCOL, "_maybe_pause_protocol")     \
+    X(MAYBE_RESUME_PROTOCOL, "_maybe_resume_protocol")   \
+    X(SET_RESULT, "set_result")                          \
     X(READ, "read")                                      \
     X(CALL_SOON, "call_soon")                            \
     X(SSLOBJ, "_sslobj")                                 \

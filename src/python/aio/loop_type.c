@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "python/aio/accept.h"
+#include "python/aio/connect.h"
 #include "python/aio/handle.h"
 #include "python/aio/operation.h"
 #include "python/aio/slots.h"
@@ -271,6 +272,10 @@ static PyMethodDef loop_methods[] = {
     {"_remove_reader", METHOD(loop_remove_reader), METH_O, NULL},
     {"_remove_writer", METHOD(loop_remove_writer), METH_O, NULL},
     {"_accept_connection", METHOD(loop_accept_connection), KEYWORDS, NULL},
+    {"_connect", METHOD(loop_connect), METH_FASTCALL,
+     "_connect($self, sock, address, /)\n--\n\nconnect(2): BlockingIOError while it goes on."},
+    {"_connect_error", METHOD(loop_connect_error), METH_O,
+     "_connect_error($self, sock, /)\n--\n\nSO_ERROR of it: what became of it, an errno or 0."},
     {"_ensure_fd_no_transport", METHOD(loop_ensure_fd_no_transport), METH_O, NULL},
     {"_forget_transport", METHOD(loop_forget_transport), METH_O, NULL},
     {"_watched", METHOD(loop_watched), METH_NOARGS,

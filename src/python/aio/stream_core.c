@@ -236,15 +236,19 @@ static PyObject *core_get_extra(PyObject *self, void *unused)
     return core ? Py_XNewRef(stream_extra(state, core)) : NULL;
 }
 
-/* It is made by asyncio's class: a bytearray or, from 3.12 on, a deque. */
+PyObject *stream_buffer(const struct module_state *state, struct stream_core *core)
+{
+    if (!core->buffer)
+        core->buffer = PyObject_CallNoArgs(state->aio.buffer_class);
+    return core->buffer;
+}
+
 static PyObject *core_get_buffer(PyObject *self, void *unused)
 {
     struct module_state *state;
     struct stream_core *core = stream_self(self, &state);
     (void)unused;
-    if (core && !core->buffer)
-        core->buffer = PyObject_CallNoArgs(state->aio.buffer_class);
-    return core ? Py_XNewRef(core->buffer) : NULL;
+    return core ? Py_XNewRef(stream_buffer(state, core)) : NULL;
 }
 
 static PyObject *core_get_high_water(PyObject *self, void *unused)

@@ -103,6 +103,9 @@ int stream_keep_local(struct stream_core *core, const struct address *addr);
  * exception set. */
 PyObject *stream_socket(struct module_state *state, struct stream_core *core);
 
+/* The write buffer, made if there is none: borrowed. NULL with an exception set. */
+PyObject *stream_buffer(const struct module_state *state, struct stream_core *core);
+
 /* The dictionary of get_extra_info(), made if there is none: borrowed. NULL with an exception set.
  */
 PyObject *stream_extra(struct module_state *state, struct stream_core *core);

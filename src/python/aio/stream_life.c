@@ -290,23 +290,43 @@ PyObject *stream_close(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* The socket object is closed, and where nothing but it (a file of makefile()) needs the standard
+ * library's, the descriptor is left for the transport to close. Returns 0, or -1 with an exception
+ * set. */
+static int core_take_descriptor(struct module_state *state, struct stream_core *core,
+                                PyObject *sock)
+{
+    enum state_string way = STRING_CLOSE;
+    if (!sock || sock == Py_None)
+        return 0;
+    if ((PyObject *)Py_TYPE(sock) == state->aio.socket_class) {
+        PyObject *files = PyObject_GetAttrString(sock, "_io_refs");
+        if (files && PyLong_AsLong(files) == 0)
+            way = STRING_DETACH_SOCKET;
+        Py_XDECREF(files);
+        PyErr_Clear();
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(sock, state->strings[way]);
+    if (done && way == STRING_DETACH_SOCKET) /* closed already: -1 */
+        core->owns_fd = PyLong_AsLong(done) == core->fd;
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 /* Close the socket. Returns 0, or -1 with an exception set. */
 static int core_close_socket(struct module_state *state, struct stream_core *core)
 {
     PyObject *sock = core->sock;
     core->sock = Py_NewRef(Py_None);
+    int result = core->owns_fd ? 0 : core_take_descriptor(state, core, sock);
     if (core->owns_fd) {
         core->owns_fd = false;
         RECORDED(state);
         Py_BEGIN_ALLOW_THREADS kernel_close(core->fd);
         Py_END_ALLOW_THREADS
     }
-    PyObject *done = sock && sock != Py_None
-                         ? PyObject_CallMethodNoArgs(sock, state->strings[STRING_CLOSE])
-                         : Py_NewRef(Py_None);
-    Py_XDECREF(done);
     Py_XDECREF(sock);
-    return done ? 0 : -1;
+    return result;
 }
 
 /* Close the socket and leave protocol, loop and server. Returns 0, or -1 with an exception set. */

@@ -6,6 +6,7 @@
 
 #include "python/aio/loop_object.h"
 #include "python/aio/stream_life.h"
+#include "python/aio/stream_output.h"
 #include "python/aio/tls_core.h"
 #include "python/exception.h"
 #include "python/socket/socket_object.h"
@@ -182,20 +183,25 @@ static int core_is_free(const struct stream_core *core)
     return holds < 0 ? -1 : !holds;
 }
 
-/* asyncio's write(), for what is unusual, and for what the kernel has left. */
+/* asyncio's write(), for what is unusual. */
+static PyObject *stream_write_otherwise(struct module_state *state, PyObject *self, PyObject *data)
+{
+    PyObject *args[] = {self, data};
+    return PyObject_Vectorcall(state->aio.base_write, args, 2, NULL);
+}
+
+/* Keep what the kernel has left. */
 static PyObject *stream_write_rest(struct module_state *state, PyObject *self, PyObject *data,
                                    Py_ssize_t sent)
 {
-    PyObject *rest = Py_NewRef(data);
-    if (sent > 0) {
-        PyObject *view = PyMemoryView_FromObject(data);
-        Py_SETREF(rest, view ? PySequence_GetSlice(view, sent, PY_SSIZE_T_MAX) : NULL);
-        Py_XDECREF(view);
-    }
-    PyObject *args[] = {self, rest};
-    PyObject *done = rest ? PyObject_Vectorcall(state->aio.base_write, args, 2, NULL) : NULL;
+    PyObject *view = PyMemoryView_FromObject(data);
+    PyObject *rest = view ? PySequence_GetSlice(view, sent, PY_SSIZE_T_MAX) : NULL;
+    int result = rest ? stream_keep(state, stream_core_of(state, self), self, rest) : -1;
     Py_XDECREF(rest);
-    return done;
+    Py_XDECREF(view);
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 int stream_send(struct module_state *state, PyObject *self, const char *data, size_t len)
@@ -215,7 +221,9 @@ int stream_send(struct module_state *state, PyObject *self, const char *data, si
     if (n >= 0 || n == -EAGAIN || n == -EINTR) {
         size_t sent = n > 0 ? (size_t)n : 0;
         PyObject *rest = PyBytes_FromStringAndSize(data + sent, (Py_ssize_t)(len - sent));
-        done = rest ? stream_write_rest(state, self, rest, 0) : NULL;
+        if (rest)
+            done = is_free ? stream_write_rest(state, self, rest, 0)
+                           : stream_write_otherwise(state, self, rest);
         Py_XDECREF(rest);
     } else {
         socket_raise(n);
@@ -238,7 +246,7 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
                     (PyMemoryView_Check(data) && PyMemoryView_GET_BUFFER(data)->ndim == 1 &&
                      PyMemoryView_GET_BUFFER(data)->itemsize == 1);
     if (!is_free || !is_plain)
-        return stream_write_rest(state, self, data, 0);
+        return stream_write_otherwise(state, self, data);
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     RECORDED(state);
@@ -264,6 +272,9 @@ static PyMethodDef stream_methods[] = {
     {"_call_connection_lost", stream_call_connection_lost, METH_O, NULL},
     {"write", stream_write, METH_O,
      "write($self, data, /)\n--\n\nSend it, now or when there is room."},
+    {"_write_ready", stream_write_ready, METH_NOARGS, NULL},
+    {"write_eof", stream_write_eof, METH_NOARGS,
+     "write_eof($self)\n--\n\nEnd our side, once what was written is sent."},
     {"close", stream_close, METH_NOARGS,
      "close($self)\n--\n\nClose it, once what was written is sent."},
     {"is_closing", stream_is_closing, METH_NOARGS, "is_closing($self)\n--\n\n"},

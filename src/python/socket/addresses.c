@@ -176,10 +176,9 @@ static int address_from_path(struct address *addr, PyObject *object)
     return fits ? 0 : -1;
 }
 
-int address_from_object(struct address *addr, const struct socket_object *socket, PyObject *object,
-                        const char *caller)
+int address_from_object(struct address *addr, int family, PyObject *object, const char *caller)
 {
-    switch (socket->family) {
+    switch (family) {
     case AF_UNIX:
         return address_from_path(addr, object);
     case AF_INET:

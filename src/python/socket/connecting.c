@@ -7,7 +7,7 @@ PyObject *socket_bind(struct socket_object *socket, PyObject *object)
     struct address addr;
     int fd, result;
     RECORDED(socket->state);
-    if (address_from_object(&addr, socket, object, "bind") < 0 ||
+    if (address_from_object(&addr, socket->family, object, "bind") < 0 ||
         PySys_Audit("socket.bind", "OO", socket, object) < 0)
         return NULL;
     fd = socket->fd;
@@ -55,7 +55,7 @@ PyObject *socket_connect(struct socket_object *socket, PyObject *object)
 {
     struct address addr;
     RECORDED(socket->state);
-    if (address_from_object(&addr, socket, object, "connect") < 0 ||
+    if (address_from_object(&addr, socket->family, object, "connect") < 0 ||
         PySys_Audit("socket.connect", "OO", socket, object) < 0)
         return NULL;
     int result = connect_to(socket, &addr);
@@ -72,7 +72,7 @@ PyObject *socket_connect_ex(struct socket_object *socket, PyObject *object)
 {
     struct address addr;
     RECORDED(socket->state);
-    if (address_from_object(&addr, socket, object, "connect_ex") < 0 ||
+    if (address_from_object(&addr, socket->family, object, "connect_ex") < 0 ||
         PySys_Audit("socket.connect", "OO", socket, object) < 0)
         return NULL;
     int result = connect_to(socket, &addr);

@@ -134,7 +134,7 @@ PyObject *socket_sendmsg(struct socket_object *socket, PyObject *args)
         return NULL;
     RECORDED(socket->state);
     if (object && object != Py_None) {
-        if (address_from_object(&addr, socket, object, "sendmsg") < 0)
+        if (address_from_object(&addr, socket->family, object, "sendmsg") < 0)
             return NULL;
         message.msg_name = &addr.storage;
         message.msg_namelen = addr.len;

@@ -90,7 +90,7 @@ PyObject *socket_sendto(struct socket_object *socket, PyObject *args)
         return NULL;
     int64_t n = -1;
     RECORDED(socket->state);
-    if (address_from_object(&addr, socket, object, "sendto") == 0 &&
+    if (address_from_object(&addr, socket->family, object, "sendto") == 0 &&
         PySys_Audit("socket.sendto", "OO", socket, object) == 0) {
         call.data = data.buf;
         call.len = (size_t)data.len;

@@ -76,8 +76,7 @@ PyObject *timeout_as_object(int64_t timeout_ns);
 /* The address that `object` says, for a socket of this family. `caller`: the method's name, for the
  * exception's text. A host's name is looked up, without the GIL. Returns 0, or -1 with an exception
  * set: TypeError, OverflowError (a port beyond 65535), OSError, socket.gaierror. */
-int address_from_object(struct address *addr, const struct socket_object *socket, PyObject *object,
-                        const char *caller);
+int address_from_object(struct address *addr, int family, PyObject *object, const char *caller);
 
 /* The arguments of a METH_FASTCALL method as PyArg_ParseTupleAndKeywords takes them; what it says
  * of wrong ones is what CPython says. `*keywords` is NULL without `names`. Both are owned by the
