@@ -16,7 +16,7 @@ from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.constants import ACCEPT_RETRY_DELAY
 from asyncio.format_helpers import _format_callback_source
 from asyncio.trsock import TransportSocket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import zolal.socket
@@ -67,6 +67,15 @@ class _Watched(selectors.BaseSelector):
 
 _SelectorSocketTransport = vars(selector_events)["_SelectorSocketTransport"]
 _StreamTransport = _zolal.make_stream_transport(_SelectorSocketTransport)
+if sys.version_info >= (3, 12):
+
+    def _writelines(self: Any, list_of_data: Iterable[Any]) -> None:
+        """As asyncio's, which in 3.12.0 to 3.13.0 has nobody paused (CVE-2024-12254)."""
+        _SelectorSocketTransport.writelines(self, list_of_data)
+        if self.get_write_buffer_size() > 0:
+            self._maybe_pause_protocol()
+
+    _StreamTransport.writelines = _writelines
 
 
 class _Connecting:

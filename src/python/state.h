@@ -61,6 +61,15 @@
     X(FATAL_ERROR, "_fatal_error")                       \
     X(READ_READY_ON_EOF, "_read_ready__on_eof")          \
     X(DATA_RECEIVED, "data_received")                    \
+    X(FEED_DATA, "feed_data")                            \
+    X(STREAM_READER_WR, "_stream_reader_wr")             \
+    X(EOF, "_eof")                                       \
+    X(BUFFER, "_buffer")                                 \
+    X(WAITER, "_waiter")                                 \
+    X(CANCELLED, "cancelled")                            \
+    X(LIMIT, "_limit")                                   \
+    X(PAUSED, "_paused")                                 \
+    X(TRANSPORT, "_transport")                           \
     X(GET_BUFFER, "get_buffer")                          \
     X(BUFFER_UPDATED, "buffer_updated")                  \
     X(SOCKET, "socket")                                  \

@@ -48,6 +48,10 @@
       "BaseSelectorEventLoop._accept_connection")                                             \
     X(base_ensure_fd_no_transport, "asyncio.selector_events",                                 \
       "BaseSelectorEventLoop._ensure_fd_no_transport")                                        \
+    X(reader_class, "asyncio", "StreamReader")                                                \
+    X(base_feed_data, "asyncio", "StreamReader.feed_data")                                    \
+    X(reader_protocol_class, "asyncio", "StreamReaderProtocol")                               \
+    X(base_data_received, "asyncio", "StreamReaderProtocol.data_received")                    \
     X(buffered_protocol_class, "asyncio", "BufferedProtocol")                                 \
     X(transport_socket_class, "asyncio.trsock", "TransportSocket")                            \
     X(set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled")         \

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "python/aio/handle.h"
 #include "python/aio/waiter.h"
+#include "python/weakref.h"
 #include "socket/kernel.h"
 
 static_assert(sizeof(void *) == sizeof(uint64_t), "epoll's data hold a number and a generation");
@@ -69,14 +70,9 @@ static bool slot_is_of(const struct slot *slot, PyObject *socket)
 {
     if (!slot->socket)
         return false;
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *bound = NULL;
-    if (PyWeakref_GetRef(slot->socket, &bound) > 0)
-        Py_DECREF(bound);
+    PyObject *bound = weakref_get(slot->socket);
+    Py_XDECREF(bound);
     return bound == socket;
-#else
-    return PyWeakref_GET_OBJECT(slot->socket) == socket;
-#endif
 }
 
 struct slot *slot_of_socket(struct loop_object *loop, int fd, PyObject *socket)

@@ -7,6 +7,7 @@
 #include "python/aio/loop_object.h"
 #include "python/aio/stream_life.h"
 #include "python/aio/stream_output.h"
+#include "python/aio/stream_reader.h"
 #include "python/aio/tls_core.h"
 #include "python/exception.h"
 #include "python/socket/socket_object.h"
@@ -85,12 +86,17 @@ static PyObject *stream_receive(struct loop_object *loop, PyObject *self, PyObje
     int64_t n = kernel_recv(fd, scratch, LOOP_SCRATCH, MSG_DONTWAIT);
     if (n <= 0)
         return stream_no_data(state, self, n);
-    PyObject *bytes = bytes_take(loop, scratch, (Py_ssize_t)n);
-    if (!bytes)
-        return NULL;
-    PyObject *done =
-        PyObject_CallMethodOneArg(protocol, state->strings[STRING_DATA_RECEIVED], bytes);
-    bytes_give(loop, bytes);
+    PyObject *done = NULL;
+    int fed = stream_reader_feed(state, protocol, scratch, (Py_ssize_t)n);
+    if (fed > 0)
+        Py_RETURN_NONE;
+    if (fed == 0) {
+        PyObject *bytes = bytes_take(loop, scratch, (Py_ssize_t)n);
+        if (!bytes)
+            return NULL;
+        done = PyObject_CallMethodOneArg(protocol, state->strings[STRING_DATA_RECEIVED], bytes);
+        bytes_give(loop, bytes);
+    }
     return done ? done
                 : stream_fail(state, self, "Fatal error: protocol.data_received() call failed.");
 }

@@ -3,6 +3,7 @@
 #include <limits.h>
 
 #include "python/aio/stream_methods.h"
+#include "python/aio/stream_reader.h"
 
 enum { TLS_LEAST = 64 };
 
@@ -100,25 +101,35 @@ static PyObject *tls_take(struct tls_core *core, enum tls_end *end)
     return bytes;
 }
 
-/* protocol.data_received(bytes); what failed after data were read is told instead of them, as
+/* protocol.data_received(bytes). Returns 0, or -1 with an exception set. */
+static int tls_give(struct tls_core *core, PyObject *bytes)
+{
+    PyObject *protocol = Py_NewRef(core->app_protocol ? core->app_protocol : Py_None);
+    int fed = stream_reader_feed(core->state, protocol, PyBytes_AS_STRING(bytes),
+                                 PyBytes_GET_SIZE(bytes));
+    if (fed == 0) {
+        PyObject *name = core->state->strings[STRING_DATA_RECEIVED];
+        PyObject *done = PyObject_CallMethodOneArg(protocol, name, bytes);
+        Py_XDECREF(done);
+        fed = done ? 1 : -1;
+    }
+    Py_DECREF(protocol);
+    return fed > 0 ? 0 : -1;
+}
+
+/* Give what came; what failed after data were read is told instead of them, as
  * asyncio does. */
 static int tls_deliver(struct tls_core *core)
 {
-    PyObject *name = core->state->strings[STRING_DATA_RECEIVED];
     enum tls_end end;
     do {
         PyObject *bytes = tls_take(core, &end);
         if (!bytes && PyErr_Occurred())
             return -1;
-        if (bytes) {
-            PyObject *protocol = Py_NewRef(core->app_protocol ? core->app_protocol : Py_None);
-            PyObject *done = PyObject_CallMethodOneArg(protocol, name, bytes);
-            Py_DECREF(bytes);
-            Py_DECREF(protocol);
-            Py_XDECREF(done);
-            if (!done)
-                return -1;
-        }
+        int given = bytes ? tls_give(core, bytes) : 0;
+        Py_XDECREF(bytes);
+        if (given < 0)
+            return -1;
     } while (end == TLS_FULL && core->app_reading_paused == Py_False && tls_may_read(core) &&
              tls_is_direct(core));
     return end == TLS_CLOSED ? tls_end_reached(core) : 0;
