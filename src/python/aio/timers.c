@@ -30,22 +30,23 @@ static void heap_rise(struct timer_heap *heap, size_t i)
     heap->entries[i] = entry;
 }
 
+/* To the bottom, always along the earlier child, and up again: what sinks came from the bottom, so
+ * it seldom rises far, and need not be compared on the way down. */
 static void heap_sink(struct timer_heap *heap, size_t i)
 {
-    struct timer_entry entry = heap->entries[i];
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= heap->count)
-            break;
-        if (child + 1 < heap->count &&
-            entry_is_before(&heap->entries[child + 1], &heap->entries[child]))
-            child++;
-        if (!entry_is_before(&heap->entries[child], &entry))
-            break;
-        heap->entries[i] = heap->entries[child];
+    struct timer_entry *entries = heap->entries;
+    struct timer_entry entry = entries[i];
+    size_t top = i;
+    for (size_t child = 2 * i + 1; child < heap->count; child = 2 * i + 1) {
+        child += child + 1 < heap->count && entry_is_before(&entries[child + 1], &entries[child]);
+        entries[i] = entries[child];
         i = child;
     }
-    heap->entries[i] = entry;
+    while (i > top && entry_is_before(&entry, &entries[(i - 1) / 2])) {
+        entries[i] = entries[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    entries[i] = entry;
 }
 
 int timers_push(struct loop_object *loop, struct handle_object *handle)
