@@ -270,7 +270,8 @@ def _report_unawaited(coroutine: Any) -> None:
     """Python calls this of a coroutine that goes away and was never awaited."""
     watch = _watching.get(threading.get_ident())
     if watch is not None:
-        text, line = _text(coroutine.cr_code), coroutine.cr_code.co_firstlineno
+        code = getattr(coroutine, "cr_code", None)  # sock_*() has none
+        text, line = (_text(code), code.co_firstlineno) if code else ("", 0)
         for path, origin, function in (coroutine.cr_origin or ())[:1]:
             text, line = f"{function} ({path})", origin
         watch.report(f"{coroutine.__qualname__}() was never awaited", text, line)

@@ -206,6 +206,7 @@ async def fails():
 async def main():
     a, b = pair()
     forgotten()  # forgets
+    asyncio.get_running_loop().sock_recv(a, 1)  # receives nothing
     b.send(b"x")  # goes on
     asyncio.create_task(fails())
     await asyncio.sleep(0.001)
@@ -213,6 +214,8 @@ async def main():
 """)
     reports = [tree for title, tree in trees.items() if title.startswith("advice")]
     assert f"advice  forgotten() was never awaited  main, {shown.line_of('forgets')}" in reports
+    unread = "advice  EventLoop.sock_recv() was never awaited"
+    assert f"{unread}  main, {shown.line_of('receives nothing')}" in reports
     (tree,) = (tree for title, tree in trees.items() if ": main()" in title)
     assert f"main, {shown.line_of('goes on')}\n" in tree
     failed = "advice  Task exception was never retrieved: ValueError: no"

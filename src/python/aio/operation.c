@@ -26,6 +26,7 @@ static void operation_end(struct operation *operation)
         PyBuffer_Release(&operation->view);
     Py_CLEAR(operation->argument);
     Py_CLEAR(operation->socket);
+    Py_CLEAR(operation->origin);
 }
 
 /* Wait for the descriptor; NULL with an exception set. */
@@ -206,10 +207,29 @@ static PyObject *operation_awaits(struct operation *operation, void *unused)
     return Py_NewRef(operation->waiter ? (PyObject *)operation->waiter : Py_None);
 }
 
+static PyObject *operation_origin(struct operation *operation, void *unused)
+{
+    (void)unused;
+    return Py_NewRef(operation->origin ? operation->origin : Py_None);
+}
+
 static PyObject *operation_running(struct operation *operation, void *unused)
 {
     (void)unused;
     return PyBool_FromLong(operation->is_running);
+}
+
+/* ((file, line, function),) of the caller; NULL with an exception set. */
+static PyObject *caller_origin(void)
+{
+    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    if (!frame)
+        return PyTuple_New(0);
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyObject *origin =
+        Py_BuildValue("((OiO))", code->co_filename, PyFrame_GetLineNumber(frame), code->co_name);
+    Py_DECREF(code);
+    return origin;
 }
 
 /* A coroutine for sock_*(sock[, argument]), of ours where it can be, else of `base`, asyncio's. */
@@ -243,7 +263,10 @@ static PyObject *operation_new(struct loop_object *loop, enum operation_kind kin
     operation->kind = kind;
     operation->state = OPERATION_NEW;
     operation->is_running = false;
+    operation->origin = NULL;
     PyObject_GC_Track(operation);
+    if (loop->is_watched && !(operation->origin = caller_origin()))
+        PyErr_Clear();
     return (PyObject *)operation;
 }
 
@@ -291,6 +314,21 @@ static int operation_clear(struct operation *operation)
     return 0;
 }
 
+/* warnings._warn_unawaited_coroutine(operation): Python's own words, and the watch hears of it.
+ * Returns 0, or -1 with an exception set. */
+static int warn_unawaited(PyObject *operation)
+{
+    PyObject *warnings = PyImport_ImportModule("warnings");
+    if (!warnings) { /* the interpreter ends */
+        PyErr_Clear();
+        return 0;
+    }
+    PyObject *done = PyObject_CallMethod(warnings, "_warn_unawaited_coroutine", "O", operation);
+    Py_DECREF(warnings);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 /* As a coroutine does: whoever forgets the await is told. */
 static void operation_finalize(PyObject *object)
 {
@@ -299,8 +337,7 @@ static void operation_finalize(PyObject *object)
     if (operation->state != OPERATION_NEW)
         return;
     PyErr_Fetch(&type, &value, &traceback);
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine 'EventLoop.%s' was never awaited",
-                         operation_names[operation->kind]) < 0)
+    if (warn_unawaited(object) < 0)
         PyErr_WriteUnraisable(object);
     PyErr_Restore(type, value, traceback);
 }
@@ -332,6 +369,7 @@ static PyGetSetDef operation_getters[] = {
     {"__qualname__", (getter)operation_qualname, NULL, NULL, NULL},
     {"cr_await", (getter)operation_awaits, NULL, NULL, NULL},
     {"cr_running", (getter)operation_running, NULL, NULL, NULL},
+    {"cr_origin", (getter)operation_origin, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -31,6 +31,7 @@ struct operation {
     PyObject *socket;
     PyObject *argument;
     struct waiter_object *waiter;
+    PyObject *origin; /* of a loop that is watched: cr_origin, where it was made; or NULL */
     Py_buffer view;
     Py_ssize_t sent;
     enum operation_kind kind;
