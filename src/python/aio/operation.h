@@ -16,6 +16,8 @@ enum operation_kind {
     OPERATION_ACCEPT,
 };
 
+extern const char *const operation_names[]; /* by kind: "sock_recv", ... */
+
 enum operation_state {
     OPERATION_NEW,
     OPERATION_YIELDED, /* its turn was over before it began */
