@@ -5,19 +5,17 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-/* A new reference; NULL without an exception where it is gone. */
+/* `reference` is one. A new reference; NULL without an exception where it is gone. */
 static inline PyObject *weakref_get(PyObject *reference)
 {
-    PyObject *object;
 #if PY_VERSION_HEX >= 0x030D0000
-    if (PyWeakref_GetRef(reference, &object) < 0)
-        PyErr_Clear(); /* it is no weak reference */
-#else
-    object = PyWeakref_GetObject(reference);
-    PyErr_Clear();
-    object = !object || object == Py_None ? NULL : Py_NewRef(object);
-#endif
+    PyObject *object;
+    PyWeakref_GetRef(reference, &object);
     return object;
+#else
+    PyObject *object = PyWeakref_GET_OBJECT(reference);
+    return object == Py_None ? NULL : Py_NewRef(object);
+#endif
 }
 
 #endif

@@ -20,7 +20,7 @@ static int method_is(PyObject *object, PyObject *name, const PyObject *function)
 static PyObject *reader_of(const struct module_state *state, PyObject *protocol)
 {
     PyObject *reference = PyObject_GetAttr(protocol, state->strings[STRING_STREAM_READER_WR]);
-    PyObject *reader = reference && reference != Py_None ? weakref_get(reference) : NULL;
+    PyObject *reader = reference && PyWeakref_Check(reference) ? weakref_get(reference) : NULL;
     Py_XDECREF(reference);
     return reader;
 }
