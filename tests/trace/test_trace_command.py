@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from zolal.trace import run
+from zolal.trace.store import Folder
+
 ECHO = """
 import socket, threading
 
@@ -167,6 +170,20 @@ def test_nothing_is_left_behind(trace_command, tmp_path):
     runtime.mkdir()
     trace_command("--", "true", env={"XDG_RUNTIME_DIR": str(runtime)})
     assert list(runtime.iterdir()) == []
+
+
+def test_a_signal_that_comes_when_the_program_has_just_ended(monkeypatch):
+    def waitpid(pid, options, wait=os.waitpid):
+        ended = wait(pid, options)
+        os.kill(os.getpid(), signal.SIGTERM)  # nobody is there that it could be passed on to
+        return ended
+
+    folder = Folder(["false"], 1 << 20)
+    try:
+        monkeypatch.setattr(os, "waitpid", waitpid)
+        assert run.run(["false"], folder, 1 << 20) == 1
+    finally:
+        folder.remove()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root runs them without a change of user")

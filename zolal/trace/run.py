@@ -49,7 +49,10 @@ def run(command: list[str], folder: Folder, size: int, calls: bool = False) -> i
         # The module subprocess would take longer to import than all else here.
         def pass_on(number: int, _frame: FrameType | None) -> None:
             if number in passed:
-                os.kill(child, number)
+                try:
+                    os.kill(child, number)
+                except ProcessLookupError:
+                    pass  # it has just ended
 
         before = {number: signal.signal(number, pass_on) for number in (*passed, signal.SIGINT)}
     finally:
