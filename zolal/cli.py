@@ -40,6 +40,7 @@ Examples:
   zolal hello:app --debug                   develop: reloads, shows tracebacks in the browser
   zolal echo                                the TCP echo server: see zolal echo --help
   zolal trace -- python client.py           any program's kernel calls: see zolal trace --help
+  zolal explain                             one request through five servers, side by side
 
 Exit status: 0 after SIGTERM or Ctrl-C, 2 usage, 3 could not start,
 4 the application could not be loaded. A second signal ends it at once.
@@ -270,7 +271,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="zolal",
         usage="zolal [OPTIONS] MODULE[:ATTRIBUTE]\n       zolal echo [OPTIONS]\n"
         "       zolal run [--xray] PROGRAM...\n       zolal trace [OPTIONS] -- COMMAND...\n"
-        "       zolal xray FILE [OPTIONS]",
+        "       zolal xray FILE [OPTIONS]\n       zolal explain [OPTIONS] [NAME]...",
         description="Serve a WSGI application.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
@@ -371,6 +372,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from zolal.trace.command import xray_main
 
         return xray_main(arguments[1:])
+    if list(arguments[:1]) == ["explain"]:
+        from zolal.trace.explain.command import main as explain
+
+        return explain(arguments[1:])
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.application is None:

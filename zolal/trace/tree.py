@@ -85,7 +85,7 @@ def kernel(call: Call) -> Text:
     return text
 
 
-def _add(tree: Tree, nodes: Sequence[Line | Call]) -> None:
+def add_nodes(tree: Tree, nodes: Sequence[Line | Call]) -> None:
     at = 0
     while at < len(nodes):
         node = nodes[at]
@@ -114,7 +114,7 @@ def _add_calls(tree: Tree, calls: Sequence[Call]) -> None:
     if call_tree.is_recorded(calls):
         call_tree.add(tree, calls)
     else:
-        _add(tree, weave(calls))
+        add_nodes(tree, weave(calls))
 
 
 def _shape(node: Line | Call) -> object:
@@ -128,7 +128,7 @@ def _add_line(tree: Tree, line: Line) -> None:
     while len(line.inside) == 1 and isinstance(line.inside[0], Line):
         line = line.inside[0]
         frames.append(line.frame)
-    _add(tree.add(chain(frames)), line.inside)
+    add_nodes(tree.add(chain(frames)), line.inside)
 
 
 def exchange_title(exchange: Exchange) -> Text:

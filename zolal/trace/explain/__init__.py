@@ -1,0 +1,1 @@
+"""zolal explain: the same hello through servers, side by side, each from a recording of it."""
