@@ -326,7 +326,7 @@ OF_THE_OUTPUT = (
             "server/connection_write.c:connection_flush_later",
             "server/worker_call.c:worker_flush_before_call",
             "server/worker.c:worker_flush",
-            "server/worker.c:worker_init_clock",
+            "server/worker_new.c:worker_init_clock",
         ),
         loose=9,
     ),

@@ -1,17 +1,17 @@
 #include "python/server_type.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "python/exception.h"
 #include "python/server_listen.h"
+#include "python/server_settings.h"
+#include "python/server_threads.h"
 #include "python/signal_pipe.h"
 #include "python/wsgi/responder.h"
 #include "server/access_log.h"
 #include "trace/recorder.h"
 
-#define THREADS_MOST  1024
-#define STARTER_STACK (1u << 20) /* bytes */
+#define THREADS_MOST 1024
 
 /* Hooks of the worker; the context is the server. */
 
@@ -116,153 +116,6 @@ static void server_on_answer(void *context, const struct answer *answer)
     Py_XDECREF(line);
 }
 
-/* What each application thread runs: one call. */
-static PyObject *server_follow(struct server *server, PyObject *number)
-{
-    struct recording *recording = server->state->recording;
-    (void)number;
-    bool attached = recording && recorder_attach(recording) == 0;
-    int result = worker_follow(server->worker);
-    if (attached)
-        recorder_detach();
-    if (result < 0) {
-        errno = -result;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
-}
-
-/* Application threads are Python's own kind, so that what looks after threads knows them. They are
- * daemons: one that is stuck in the application must not keep the process. */
-static PyObject *server_make_thread(struct server *server, long number)
-{
-    PyObject *threading = PyImport_ImportModule("threading");
-    PyObject *type = threading ? PyObject_GetAttrString(threading, "Thread") : NULL;
-    PyObject *follow = PyObject_GetAttrString((PyObject *)server, "_follow");
-    PyObject *none = PyTuple_New(0);
-    PyObject *keywords =
-        follow ? Py_BuildValue("{s:O,s:(l),s:N,s:O}", "target", follow, "args", number, "name",
-                               PyUnicode_FromFormat("zolal-%ld", number), "daemon", Py_True)
-               : NULL;
-    PyObject *thread = type && none && keywords ? PyObject_Call(type, none, keywords) : NULL;
-    Py_XDECREF(keywords);
-    Py_XDECREF(none);
-    Py_XDECREF(follow);
-    Py_XDECREF(type);
-    Py_XDECREF(threading);
-    return thread;
-}
-
-/* A thread that is being started, by another one: `failure` is what has been raised, NULL: nothing.
- */
-struct thread_start {
-    struct server *server;
-    PyObject *failure;
-};
-
-static void *server_start_thread(void *argument)
-{
-    struct thread_start *start = argument;
-    struct server *server = start->server;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *thread = server_make_thread(server, (long)PyList_GET_SIZE(server->spawned) + 1);
-    PyObject *started = thread && PyList_Append(server->spawned, thread) == 0
-                            ? PyObject_CallMethod(thread, "start", NULL)
-                            : NULL;
-    start->failure = started ? NULL : exception_fetch();
-    Py_XDECREF(started);
-    Py_XDECREF(thread);
-    PyGILState_Release(gil);
-    return NULL;
-}
-
-/* Have `start` done by a thread that is over when this returns: 0 or -errno. */
-static int server_start_apart(struct thread_start *start)
-{
-    pthread_attr_t attributes;
-    pthread_t starter;
-    int error = pthread_attr_init(&attributes);
-    if (error)
-        return -error;
-    error = pthread_attr_setstacksize(&attributes, STARTER_STACK);
-    if (!error)
-        error = pthread_create(&starter, &attributes, server_start_thread, start);
-    pthread_attr_destroy(&attributes);
-    if (error)
-        return -error;
-    Py_BEGIN_ALLOW_THREADS;
-    pthread_join(starter, NULL);
-    Py_END_ALLOW_THREADS;
-    return 0;
-}
-
-/* Python's signal handlers run in the main thread, between any two lines of threading's own code.
- * What they raise there leaves its locks held, and threads that nobody knows of, which come while
- * the interpreter ends: so it is another thread that starts one. */
-static int server_spawn(void *context)
-{
-    struct thread_start start = {.server = context};
-    int result = server_start_apart(&start);
-    if (result < 0 || !start.failure)
-        return result;
-    if (PyErr_GivenExceptionMatches(start.failure, PyExc_RuntimeError)) {
-        Py_DECREF(start.failure);
-        return -EAGAIN; /* can't start new thread */
-    }
-    Py_XSETREF(start.server->failure, start.failure);
-    return -ECANCELED;
-}
-
-/* One limit of the dict given to Server(). */
-static int server_set_limit(struct limits *limits, PyObject *name, PyObject *value)
-{
-    const char *text = PyUnicode_AsUTF8(name);
-    unsigned long long number = text ? PyLong_AsUnsignedLongLong(value) : 0;
-    if (PyErr_Occurred())
-        return -1;
-    int result = limits_set(limits, text, number);
-    if (result == -ENOENT)
-        PyErr_Format(PyExc_ValueError, "there is no limit %R", name);
-    else if (result < 0)
-        PyErr_Format(PyExc_ValueError, "limit %U: %llu is out of range", name, number);
-    return result < 0 ? -1 : 0;
-}
-
-static int server_set_limits(struct limits *limits, PyObject *dict)
-{
-    PyObject *name, *value;
-    Py_ssize_t position = 0;
-    *limits = limits_default;
-    if (!dict || dict == Py_None)
-        return 0;
-    if (!PyDict_Check(dict)) {
-        PyErr_SetString(PyExc_TypeError, "limits must be a dict");
-        return -1;
-    }
-    while (PyDict_Next(dict, &position, &name, &value))
-        if (server_set_limit(limits, name, value) < 0)
-            return -1;
-    return 0;
-}
-
-static const char *const header_map_names[] = {[HEADER_MAP_DROP] = "drop",
-                                               [HEADER_MAP_REFUSE] = "refuse",
-                                               [HEADER_MAP_DANGEROUS] = "dangerous"};
-static const char *const persistence_names[] = {[PERSISTENCE_ALWAYS] = "always",
-                                                [PERSISTENCE_WITH_LENGTH] = "with_length",
-                                                [PERSISTENCE_NEVER] = "never"};
-
-/* Which of an option's three names the text is; -1 with an exception: none. */
-static int server_choose(const char *option, const char *const names[3], const char *text)
-{
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, names[i]) == 0)
-            return i;
-    PyErr_Format(PyExc_ValueError, "%s is %s, %s or %s, not %s", option, names[0], names[1],
-                 names[2], text);
-    return -1;
-}
-
 static int server_init(struct server *server, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {
@@ -287,9 +140,9 @@ static int server_init(struct server *server, PyObject *args, PyObject *keywords
         PyErr_SetString(PyExc_RuntimeError, "the server was initialised before");
         return -1;
     }
-    header_map = server_choose("header_map", header_map_names, header_map_text);
-    persistence = server_choose("persistence", persistence_names, persistence_text);
-    if (header_map < 0 || persistence < 0 || server_set_limits(&config.limits, limits) < 0)
+    header_map = header_map_from_text(header_map_text);
+    persistence = persistence_from_text(persistence_text);
+    if (header_map < 0 || persistence < 0 || limits_from_object(&config.limits, limits) < 0)
         return -1;
     server->state = state_of_type(Py_TYPE(server));
     server->on_message = Py_XNewRef(on_message);

@@ -22,6 +22,8 @@
 #include "server/worker.h"
 
 #define WORKER_RECEIVE_SIZE (64u << 10)
+#define WORKER_THREADS_REMEDY \
+    "see ulimit -u, the cgroup's pids.max, and the memory for their stacks"
 
 struct call_sight; /* worker_call.c */
 
@@ -136,6 +138,10 @@ void worker_init_acceptor(struct worker *worker);
 
 /* Let the loop watch the connections that it does not know yet. */
 void worker_watch_new(struct worker *worker);
+
+/* Free the closed connections, but not while another thread may look at one; or close all first. */
+void worker_free_closed(struct worker *worker);
+void worker_close_connections(struct worker *worker);
 
 /* Flush the replies that wait. */
 void worker_flush(struct worker *worker);
