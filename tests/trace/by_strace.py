@@ -256,7 +256,8 @@ def without_glibc(calls):
     """Less what the C library does inside itself, where nobody can come in between:
     - getaddrinfo and getfqdn ask the name service's daemon: a UNIX socket, which is not there;
     - they ask the kernel for its addresses: a netlink socket;
-    - they order what they have found: a datagram socket connected to each, never written to.
+    - they order what they have found by the address that it would be reached from (RFC 3484): a
+      datagram socket connected to each, and to none (AF_UNSPEC) in between, never written to.
     Each is a socket from socket(2) to close(2), with no other call in between."""
     kept, at = [], 0
     while at < len(calls):
@@ -272,6 +273,9 @@ def inner_length(calls, at):
     name, text, fd = calls[at]
     if name != "socket":
         return 0
+    is_datagram = text in ("AF_INET, SOCK_CLOEXEC|SOCK_DGRAM", "AF_INET6, SOCK_CLOEXEC|SOCK_DGRAM")
+    if fd == -errno.EAFNOSUPPORT:
+        return 1 if is_datagram else 0  # a kernel without IPv6: one of IPv4 follows
     end = at + 1
     while end < len(calls) and calls[end][1].split(",")[0] == str(fd) and calls[end][0] != "close":
         end += 1
@@ -280,7 +284,9 @@ def inner_length(calls, at):
     between = [call[0] for call in calls[at + 1 : end]]
     is_daemon = text.startswith("AF_UNIX") and "nscd" in calls[at + 1][1]
     is_kernel = text.startswith("AF_NETLINK") and between[:2] == ["bind", "getsockname"]
-    is_order = "SOCK_DGRAM|SOCK_CLOEXEC" in text and set(between) <= {"connect", "getsockname"}
+    is_order = (
+        is_datagram and between[:1] == ["connect"] and set(between) <= {"connect", "getsockname"}
+    )
     return end + 1 - at if is_daemon or is_kernel or is_order else 0
 
 
