@@ -50,6 +50,8 @@ static void *talk_often(void *count)
     for (int i = 0; i < *(int *)count; i++)
         if (send(own[0], "x", 1, 0) != 1 || recv(own[1], &byte, 1, 0) != 1)
             exit(102);
+    close(own[0]);
+    close(own[1]);
     return NULL;
 }
 
