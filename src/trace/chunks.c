@@ -13,6 +13,21 @@ static uint64_t position(uint32_t number, uint64_t slots)
     return ((uint64_t)number + 1) << 32 | slots;
 }
 
+/* Note a chunk that has room. Where there is no place another one is forgotten: its turn comes when
+ * it is the oldest. Relaxed: hints; whoever takes a chunk sees what is in it. */
+static void spare_add(struct recording_header *header, uint32_t number)
+{
+    for (size_t i = 0; i < RECORDING_SPARES; i++) {
+        uint32_t none = 0;
+        if (atomic_load_explicit(&header->spares[i], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong_explicit(&header->spares[i], &none, number + 1,
+                                                    memory_order_relaxed, memory_order_relaxed))
+            return;
+    }
+    atomic_store_explicit(&header->spares[number % RECORDING_SPARES], number + 1,
+                          memory_order_relaxed);
+}
+
 /* Make the chunk nobody's: `used` of its slots are taken. */
 static void chunk_give(struct recording *recording, uint32_t number, uint32_t used)
 {
@@ -21,8 +36,7 @@ static void chunk_give(struct recording *recording, uint32_t number, uint32_t us
     /* Release: our slots come before the next holder's; partner: chunk_take. */
     atomic_store_explicit(&chunk->thread, 0, memory_order_release);
     if (used < RECORDING_CHUNK_SLOTS)
-        atomic_store_explicit(&recording->header->spare, number + 1,
-                              memory_order_relaxed); /* a hint */
+        spare_add(recording->header, number);
 }
 
 void recorder_give_chunk(struct recorder *recorder)
@@ -72,16 +86,11 @@ static void write_plain(struct writing *writing, const struct recorder *recorder
     writing_commit(writing);
 }
 
-/* Go on in the chunk that was given back last, if it has room for more than a signature. Returns
- * the position, or NOWHERE. */
-static uint64_t take_spare(const struct recorder *recorder)
+/* Go on in chunk `number`, if nobody has it and it has room for more than a signature. Returns the
+ * position, or NOWHERE. */
+static uint64_t spare_take(const struct recorder *recorder, uint32_t number)
 {
-    struct recording *recording = recorder->recording;
-    /* Relaxed: a hint. Whoever takes the chunk sees what is in it. */
-    uint32_t spare = atomic_exchange_explicit(&recording->header->spare, 0, memory_order_relaxed);
-    if (spare == 0)
-        return NOWHERE;
-    struct recording_chunk *chunk = recording_chunk_at(recording, spare - 1);
+    struct recording_chunk *chunk = recording_chunk_at(recorder->recording, number);
     if (!chunk_take(chunk, recorder->thread))
         return NOWHERE;
     if (chunk->used + 2 > RECORDING_CHUNK_SLOTS) {
@@ -89,10 +98,26 @@ static uint64_t take_spare(const struct recorder *recorder)
         atomic_store_explicit(&chunk->thread, 0, memory_order_release);
         return NOWHERE;
     }
-    uint64_t at = position(spare - 1, chunk->used);
-    struct writing writing = writing_at(recording, at);
+    uint64_t at = position(number, chunk->used);
+    struct writing writing = writing_at(recorder->recording, at);
     write_plain(&writing, recorder, TRACE_THREAD);
     return at + 1;
+}
+
+/* One that was given back with room. */
+static uint64_t take_spare(const struct recorder *recorder)
+{
+    struct recording_header *header = recorder->recording->header;
+    uint64_t taken = NOWHERE;
+    for (size_t i = 0; i < RECORDING_SPARES && taken == NOWHERE; i++) {
+        /* Relaxed: as in spare_add. */
+        uint32_t spare = atomic_load_explicit(&header->spares[i], memory_order_relaxed);
+        if (spare != 0 &&
+            atomic_compare_exchange_strong_explicit(&header->spares[i], &spare, 0,
+                                                    memory_order_relaxed, memory_order_relaxed))
+            taken = spare_take(recorder, spare - 1);
+    }
+    return taken;
 }
 
 /* The oldest chunk that nobody holds, or one that was never used. */

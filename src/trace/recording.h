@@ -32,6 +32,7 @@
 #define RECORDING_CHUNK_SIZE   (64 * 1024)
 #define RECORDING_DEFAULT_SIZE (1024 * 1024)
 #define RECORDING_NAMES_MOST   (8 * 1024 * 1024)
+#define RECORDING_SPARES       64
 
 /* The first bytes of the file. Members before `state` never change after creation. */
 struct recording_header {
@@ -50,12 +51,14 @@ struct recording_header {
                                   * in 4 bytes (0: not written yet), its text, padding to 4 */
     _Atomic uint64_t next_chunk; /* chunks taken since the beginning */
     _Atomic uint64_t dropped;    /* slots that found every chunk held */
-    _Atomic uint32_t spare; /* 1 + the number of a chunk that was given back with room; 0: none */
-    uint32_t parent;        /* process that has started this one; 0: not known */
+    uint32_t unused;             /* so that the rest is where it was */
+    uint32_t parent;             /* process that has started this one; 0: not known */
     _Atomic uint32_t filled_up; /* errno: why it could grow no more; EDQUOT: its share is used up */
     char python[64];            /* version of the interpreter, "" without one */
     char note[192];             /* what could not be recorded, and why */
     char program[1024];         /* its arguments, each with a NUL behind it, cut */
+    /* 1 + the numbers of chunks that were given back with room, in any order; 0: none */
+    _Atomic uint32_t spares[RECORDING_SPARES];
 };
 
 enum recording_state { RECORDING_LIVE = 1, RECORDING_ENDED = 2 };

@@ -277,6 +277,40 @@ static void test_threads_that_grow_it_together(void **state)
     assert_int_equal(budget % RECORDING_CHUNK_SIZE, 0);
 }
 
+enum { TOGETHER = 16, ROUNDS = 100 };
+
+static void *write_three(void *barrier)
+{
+    recorder_attach(recording);
+    write_calls(3);
+    pthread_barrier_wait(barrier); /* all have a chunk */
+    recorder_detach();
+    return NULL;
+}
+
+/* A server's threads, as many at once as it has clients: those that come go on in the chunks of all
+ * that have gone, not of the last one only. */
+static void test_threads_that_end_together_leave_their_room(void **state)
+{
+    pthread_t ids[TOGETHER];
+    pthread_barrier_t barrier;
+    _Atomic int64_t budget = 1 << 30;
+    (void)state;
+    pthread_barrier_init(&barrier, NULL, TOGETHER);
+    begin(SIZE, &budget);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < TOGETHER; i++)
+            pthread_create(&ids[i], NULL, write_three, &barrier);
+        for (int i = 0; i < TOGETHER; i++)
+            pthread_join(ids[i], NULL);
+    }
+    end();
+    pthread_barrier_destroy(&barrier);
+    assert_int_equal(read_back(path, 0).calls, TOGETHER * ROUNDS * 3);
+    int64_t taken = ((1 << 30) - budget) / RECORDING_CHUNK_SIZE;
+    assert_true(taken <= TOGETHER + TOGETHER * ROUNDS * 4 / (int)CHUNK_EVENTS);
+}
+
 /* What belongs to a call is told with it, at a chunk's end, too. */
 static void test_arguments_stay_with_their_call(void **state)
 {
@@ -348,6 +382,7 @@ int main(void)
         TEST(test_no_room_for_addresses),
         TEST(test_what_cannot_be_made),
         TEST(test_threads_that_grow_it_together),
+        TEST(test_threads_that_end_together_leave_their_room),
         TEST(test_arguments_stay_with_their_call),
         TEST(test_a_copy),
     };
