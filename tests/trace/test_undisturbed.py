@@ -372,21 +372,34 @@ OVER_SHM = 'mount --bind "$0" /dev/shm && exec "$@"'
 """The recordings of root lie in /dev/shm: here that is a smaller one, for this program alone."""
 
 
+FILLS_SHM = """
+import os
+with open("/dev/shm/big", "wb", 0) as big:
+    file_system = os.statvfs("/dev/shm")
+    big.write(bytes(file_system.f_bavail * file_system.f_frsize - (1 << 20)))
+    for _ in range(50_000): a.send(b"x"); b.recv(1)
+    try:
+        while True: big.write(bytes(4096))
+    except OSError:
+        print("goes on")
+"""
+
+
 @needs_root
 def test_a_full_disk_ends_the_recording(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "none", disk], tmp_path)
+    mounted = run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", disk], tmp_path)
     if mounted.status != 0:
         pytest.skip(f"no file system can be mounted here: {mounted.err.decode()}")
     try:
-        text = TALK + "for _ in range(50_000): a.send(b'x'); b.recv(1)\nprint('goes on')"
+        text = TALK + FILLS_SHM
         command = [*ZOLAL, "trace", "--summary", "--", *python(text)]
         ended = run(["unshare", "-m", "sh", "-c", OVER_SHM, disk, *command], tmp_path)
         assert (ended.status, ended.out) == (0, b"goes on\n")
         assert b"sendto" in ended.err
         assert b"the file system that it is recorded on was used up" in ended.err
-        assert list(disk.iterdir()) == []
+        assert list(disk.iterdir()) == [disk / "big"]
     finally:
         run(["umount", disk], tmp_path)
 

@@ -115,8 +115,8 @@ def make_trace_parser() -> argparse.ArgumentParser:
         "--max-size",
         type=size,
         metavar="SIZE",
-        help="Most bytes of the recording; beyond it the oldest calls go.  [default: 256M; 64M "
-        "with --calls]",
+        help="Most bytes of the recording; beyond it the oldest calls go.  [default: 256M, 64M "
+        "with --calls; less where memory has less]",
     )
     return parser
 
@@ -244,9 +244,11 @@ def trace_main(arguments: Sequence[str]) -> None:
     check_program(command[0])
     if options.output is not None:
         check_output(options.output)
+    # Who asks for a size is to have it, on a disk if need be.
+    least = options.max_size or run.SIZE_ENOUGH
     options.max_size = options.max_size or (64 << 20 if options.calls else 256 << 20)
     try:
-        folder = Folder(command, options.max_size)
+        folder = Folder(command, options.max_size, least)
     except OSError as error:
         cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
     try:

@@ -121,4 +121,6 @@ def load(path: str) -> Trace:
         processes,
         _number(about, "failures"),
         _number(about, "failure"),
+        _number(about, "budget"),
+        str(about.get("cut_by", "")),
     )

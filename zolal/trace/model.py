@@ -105,6 +105,8 @@ class Trace:
     processes: list[Process]  # by their beginning
     failures: int = 0  # processes that could not be recorded
     failure: int = 0  # errno of the last of them
+    budget: int = 0  # bytes that the recordings could take together, 0: not known
+    cut_by: str = ""  # the folder without room for more than that
 
     @property
     def roots(self) -> list[Process]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LIBRARY = "zolal_preload.so"
 SIZE_LEAST = 1 << 20
+SIZE_ENOUGH = 16 << 20
+"""A recording in memory of so many bytes is better than a larger one on a disk."""
 
 
 def library() -> str:

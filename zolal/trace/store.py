@@ -6,6 +6,7 @@ file is a tar(5) archive of trace.json and of the recordings without their holes
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -27,20 +28,42 @@ class StoreError(Exception):
     """What is no recording, or cannot be kept."""
 
 
-def parent_folder() -> str:
-    """Where recordings go: in memory, in the user's own folder if there is one. Root's programs may
-    become other users, who could not reach it."""
-    own = os.environ.get("XDG_RUNTIME_DIR", "") if os.geteuid() != 0 else ""
-    if os.path.isabs(own) and os.path.isdir(own) and os.stat(own).st_uid == os.geteuid():
-        return own
-    return "/dev/shm" if os.path.isdir("/dev/shm") else os.environ.get("TMPDIR", "/tmp")
+def _places() -> list[str]:
+    """Where recordings may lie, the best first: in memory, in the user's own folder if there is
+    one. A disk is for what memory has no room for, as in containers: it may keep a program waiting.
+    Root's programs may become other users, who could not reach what is root's own."""
+    is_root = os.geteuid() == 0
+    own = os.environ.get("XDG_RUNTIME_DIR", "") if not is_root else ""
+    if not (os.path.isdir(own) and os.stat(own).st_uid == os.geteuid()):
+        own = ""
+    temporary = os.environ.get("TMPDIR", "") if not is_root else ""
+    return [own, "/dev/shm", temporary or "/tmp", "/var/tmp"]
 
 
-def make_folder() -> str:
-    """A new one, of this user's alone."""
-    parent = parent_folder()
+def _room(place: str) -> int:
+    """The bytes that recordings may take there: half of what is free, the rest is for others."""
+    if not os.path.isabs(place) or not os.access(place, os.W_OK | os.X_OK):
+        return 0
+    system = os.statvfs(place)
+    if system.f_blocks == 0:  # in memory, without a limit
+        return 1 << 40
+    return system.f_bavail * system.f_frsize // 2
+
+
+def find_room(least: int) -> tuple[str, int]:
+    """The first place with room for so many bytes, else that with the most, and its room."""
+    found = [(place, _room(place)) for place in _places()]
+    enough = [each for each in found if each[1] >= least]
+    place, room = enough[0] if enough else max(found, key=lambda each: each[1])
+    if room == 0:
+        raise OSError(errno.ENOSPC, "no room in /dev/shm, nor where temporary files lie")
+    return place, room
+
+
+def make_folder(place: str) -> str:
+    """A new one there, of this user's alone."""
     while True:
-        path = os.path.join(parent, f"zolal-trace-{os.getpid()}-{os.urandom(8).hex()}")
+        path = os.path.join(place, f"zolal-trace-{os.getpid()}-{os.urandom(8).hex()}")
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -49,10 +72,13 @@ def make_folder() -> str:
 
 
 class Folder:
-    """A new folder for a program's recordings, of `budget` bytes together at most."""
+    """A new folder for a program's recordings, of `budget` bytes together at most: less, where no
+    place has room for that. `least`: so many would do. OSError where there is no room at all."""
 
-    def __init__(self, command: list[str], budget: int) -> None:
-        self.path = make_folder()
+    def __init__(self, command: list[str], budget: int, least: int = 0) -> None:
+        place, room = find_room(least or budget)
+        self.path = make_folder(place)
+        cut_by, budget = ("", budget) if budget <= room else (place, room)
         if os.geteuid() == 0:
             # A process that gives root up may begin a recording of its own; to list the folder is
             # still not theirs.
@@ -65,6 +91,8 @@ class Folder:
             "format": FORMAT,
             "command": command,
             "began_ns": time.time_ns(),
+            "budget": budget,
+            "cut_by": cut_by,
         }
         self._write_about()
 

@@ -224,7 +224,7 @@ def remarks(process: Process) -> Iterable[str]:
     if process.note:
         yield process.note
     if process.filled_up:
-        why = "what --max-size leaves it" if process.filled_up == errno.EDQUOT else "memory"
+        why = "the room for recordings" if process.filled_up == errno.EDQUOT else "memory"
         if process.filled_up == errno.ENOSPC:
             why = "the file system that it is recorded on"
         yield f"{why} was used up: the oldest calls were dropped"
@@ -261,6 +261,9 @@ def ending(trace: Trace) -> Text:
         f"{duration(max(0, trace.ended_ns - trace.began_ns))}, {ended}",
         style="magenta",
     )
+    if trace.budget and any(each.filled_up == errno.EDQUOT for each in trace.processes):
+        why = f"half of what was free in {plain(trace.cut_by)}" if trace.cut_by else "--max-size"
+        text.append(f"\nroom for recordings: {trace.budget >> 20} MiB, {why}", style="yellow")
     if trace.failures:
         why = errno.errorcode.get(trace.failure, str(trace.failure))
         text.append(f"\n{trace.failures} processes could not be recorded: {why}", style="yellow")
