@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 from pythons import PYTHONS
@@ -270,6 +271,60 @@ def test_a_signal_to_trace_is_the_program_s(tmp_path, number, to_group):
     assert (process.returncode, err) == (5, b"")
     assert set(out.splitlines()) == {f"ends by {number}".encode()}
     assert counted(load(str(kept)).calls)["socketpair"] == 1
+
+
+COUNTS = """
+import os, signal, sys, time
+counted = []
+def count(number, frame):
+    counted.append(number)
+    os.write(1, b"%d\\n" % number)
+for number in (signal.SIGTERM, signal.SIGHUP): signal.signal(number, count)
+signal.signal(signal.SIGINT, lambda *_: sys.exit(len(counted)))
+os.write(1, b"ready\\n")
+while True: time.sleep(1000)
+"""
+
+
+def states(pid):
+    """What /proc says of a process and its children, [] while one of them goes."""
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pathlib.Path(f"/proc/{each}/status").read_text() for each in (pid, *children)]
+    except OSError:
+        return []
+
+
+def wait_until_dealt_with(pid):
+    """Neither has it a signal that it has not taken, nor its witness, which is another then."""
+    for _ in range(PATIENCE * 10):
+        found = states(pid)
+        is_quiet = all("ShdPnd:\t0000000000000000" in each for each in found)
+        if is_quiet and any("Name:\tcat\n" in each for each in found):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"it has not dealt with it: {found}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_group_comes_once(tmp_path, number):
+    """Those to the group, those to trace alone: each of them comes, and comes once."""
+    process = subprocess.Popen(
+        [*ZOLAL, "trace", "--summary", "--", *python(COUNTS)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env=PLAIN,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == b"ready\n"
+    for send in [os.killpg, os.killpg, os.kill, os.kill] * 5:
+        send(process.pid, number)
+        assert process.stdout.readline() == b"%d\n" % number
+        wait_until_dealt_with(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (20, b"")
 
 
 # ------------------------------------------------------------------------------------ limits, users

@@ -6,10 +6,7 @@ import os
 import signal
 
 from zolal.trace.store import Folder
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
+from zolal.trace.witness import Witness
 
 LIBRARY = "zolal_preload.so"
 SIZE_LEAST = 1 << 20
@@ -34,12 +31,13 @@ def environment(folder: Folder, size: int, calls: bool = False) -> dict[str, str
 
 def run(command: list[str], folder: Folder, size: int, calls: bool = False) -> int:
     """Run it to its end; its exit code, or -signal. It has our descriptors, and is in our process
-    group: Ctrl-C is its to handle, and what else asks us to end is passed on. OSError when it
+    group: Ctrl-C is its to handle, and what else asks us alone to end is passed on. OSError when it
     cannot be started."""
     passed = (signal.SIGTERM, signal.SIGHUP)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*passed, signal.SIGINT))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*passed, signal.SIGINT, signal.SIGCHLD))
     try:
-        # As a shell would start it, less what Python ignores.
+        # As a shell would start it, less what Python ignores. The module subprocess would take
+        # longer to import than all else here.
         child = os.posix_spawnp(
             command[0],
             command,
@@ -47,20 +45,16 @@ def run(command: list[str], folder: Folder, size: int, calls: bool = False) -> i
             setsigmask=mask,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
-
-        # The module subprocess would take longer to import than all else here.
-        def pass_on(number: int, _frame: FrameType | None) -> None:
-            if number in passed:
-                try:
-                    os.kill(child, number)
-                except ProcessLookupError:
-                    pass  # it has just ended
-
-        before = {number: signal.signal(number, pass_on) for number in (*passed, signal.SIGINT)}
+        witness = Witness()
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            number = signal.sigwait((*passed, signal.SIGCHLD))
+            if number in passed and not witness.was_sent(number):
+                os.kill(child, number)
+        witness.end()
+        # Ctrl-C was the program's: it is not told to us as soon as it may be.
+        signal.signal(signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    status = os.waitstatus_to_exitcode(ended[1])
     folder.end(status)
     return status
