@@ -159,11 +159,13 @@ def test_by_keyboard(pages, visit):
 
 def test_a_box_of_the_timeline_leads_to_its_step(pages, visit):
     page = visit(pages[0])
-    box = page.locator("#request .bar.roomy").first
-    number = box.inner_text()
+    # How long each call took is not ours to say: one that is there to be seen and hit.
+    boxes = page.locator("#request .bar").all()
+    box = max(boxes, key=lambda box: box.bounding_box()["width"])
+    step = box.get_attribute("href")
     box.click()
-    assert page.url.endswith(f"#step-{number}")
-    assert page.locator(":target .number").inner_text() == number
+    assert page.url.endswith(step)
+    assert page.locator(":target .number").inner_text() == step.removeprefix("#step-")
 
 
 def test_on_paper(pages, visit):

@@ -38,6 +38,10 @@ def test_names_are_told_apart():
     assert len(set(names)) == len(names) and not any("," in name for name in names)
 
 
+# What is built is built in a test's time, and slowly where the machine has other work.
+pytestmark = pytest.mark.timeout(600)
+
+
 @pytest.fixture(scope="module")
 def built():
     """Compiling everything takes half a minute; the next one compiles a file."""

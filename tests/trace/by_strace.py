@@ -235,20 +235,22 @@ def call_of_line(line):
     return Call((name, write(text, number) if write else text.split(", ")[0], number))
 
 
+def add(call, calls):
+    """One that is made again after a signal is one, whether the kernel makes it or, the same call,
+    the program: strace cannot tell."""
+    is_interrupted = bool(calls) and calls[-1][2] == -errno.EINTR
+    if is_interrupted and (call[0] == "restart_syscall" or call[:2] == calls[-1][:2]):
+        calls[-1] = Call((*calls[-1][:2], call[2]))
+    else:
+        calls.append(call)
+
+
 def calls_of(lines):
-    """All of a thread; one that the kernel has begun again after a signal is one."""
-    calls, is_again = [], False
+    """All of a thread."""
+    calls = []
     for line in lines:
-        call = call_of_line(line)
-        if not call:
-            continue
-        if is_again and call[0] == "restart_syscall":
-            calls[-1] = Call((*calls[-1][:2], call[2]))
-        elif is_again and call[:2] == calls[-1][:2]:
-            calls[-1] = call
-        else:
-            calls.append(call)
-        is_again = " = ? ERESTART" in line
+        if call := call_of_line(line):
+            add(call, calls)
     return calls
 
 
@@ -311,17 +313,11 @@ def lines_of(folder, tmp_path):
 
 
 def of_recording(lines):
-    """What a program makes again after a signal, the same call, is one here, too: strace cannot
-    tell that from what the kernel begins again."""
+    """tid -> its calls."""
     threads = collections.defaultdict(list)
     for line in lines:
         arguments = recorded_arguments(line["call"], line["args"])
-        call = Call((line["call"], arguments, line["result"]))
-        calls = threads[line["tid"]]
-        if calls and calls[-1] == (*call[:2], -errno.EINTR):
-            calls[-1] = call
-        else:
-            calls.append(call)
+        add(Call((line["call"], arguments, line["result"])), threads[line["tid"]])
     return dict(threads)
 
 

@@ -1,4 +1,5 @@
-"""by_strace.without_glibc: what getaddrinfo(3) does by itself is left out, however it comes."""
+"""by_strace: what getaddrinfo(3) does by itself is left out, however it comes; what is made again
+after a signal is one call, whoever makes it."""
 
 import pytest
 from by_strace import calls_of, without_glibc
@@ -50,10 +51,13 @@ ORDERS = {
 CLIENT = ["socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_TCP) = FD", CONNECT_V4, CLOSE]
 
 
+def of_descriptor(lines):
+    return [line.replace("FD", "3<socket:[7]>") for line in lines]
+
+
 def left(lines):
     """The names of the calls that are left."""
-    lines = [line.replace("FD", "3<socket:[7]>") for line in lines]
-    return [call[0] for call in without_glibc(calls_of(lines))]
+    return [call[0] for call in without_glibc(calls_of(of_descriptor(lines)))]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -73,3 +77,26 @@ def test_a_server_of_datagrams_is_the_program_s():
 
 def test_a_socket_that_stays_open_is_the_program_s():
     assert left([DATAGRAMS, CONNECT_V4, OWN_V4]) == ["socket", "connect", "getsockname"]
+
+
+WAIT = "epoll_wait(FD, [], 100, 49) = "
+INTERRUPTED = "-1 EINTR (Interrupted system call)"
+RESTARTED = "? ERESTARTNOHAND (To be restarted if no handler)"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [WAIT + INTERRUPTED, WAIT + "0"],
+        [WAIT + INTERRUPTED, WAIT + INTERRUPTED, WAIT + "0"],
+        [WAIT + RESTARTED, WAIT + "0"],
+        [WAIT + RESTARTED, "restart_syscall(<... resuming interrupted epoll_wait ...>) = 0"],
+    ],
+)
+def test_what_is_made_again_after_a_signal_is_one_call(lines):
+    assert calls_of(of_descriptor(lines)) == [("epoll_wait", "3, [], timeout 49 ms", 0)]
+
+
+def test_what_is_made_again_without_a_signal_is_two():
+    other = "epoll_wait(FD, [], 100, 0) = 0"
+    assert len(calls_of(of_descriptor([WAIT + "0", WAIT + "0", WAIT + INTERRUPTED, other]))) == 4
