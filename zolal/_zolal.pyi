@@ -184,6 +184,10 @@ class Reader:
     def read(self, most: int = 10000) -> list[Event]:
         """What is new, oldest first; [] when there is nothing now."""
 
+    def noted(self) -> list[Event]:
+        """The latest call that each thread has begun of those that may wait, without its end: it is
+        over if a call of the thread's has its begin_ns. Known of programs that are traced."""
+
     def header(self) -> dict[str, Any]:
         """Whose recording it is: pid, parent, program (NULs between the arguments), python, note,
         began_monotonic_ns, began_realtime_ns, filled_up (errno: why it grew no more), dropped."""

@@ -7,6 +7,25 @@
 #include "preload/stacks.h"
 #include "trace/recorder.h"
 
+/* The lines of Python that make a call. */
+static uint32_t place_of_call(void)
+{
+    uint32_t place = stacks_here();
+    python_calls_before_call();
+    return place;
+}
+
+struct call call_note(enum trace_operation op, int fd, uint64_t argument)
+{
+    int code = errno;
+    process_attach(process_here.recording);
+    struct call call = {.place = place_of_call(), .forks = process_here.forks + 1};
+    call.t0 = clock_ticks();
+    trace_under_way(op, fd, argument, call.place, call.t0);
+    errno = code;
+    return call;
+}
+
 static void record(const struct call *call, const struct call_end *end, int code, uint64_t now)
 {
     struct trace_outside outside = {
@@ -16,9 +35,8 @@ static void record(const struct call *call, const struct call_end *end, int code
         .result = end->result < 0 ? -code : end->result,
         .t0 = call->t0,
         .t1 = now,
-        .place = stacks_here(),
+        .place = call->forks == process_here.forks + 1 ? call->place : place_of_call(),
     };
-    python_calls_before_call();
     struct slice moved = slice_of(end->moved, end->result > 0 ? end->moved_len : 0);
     char line[FIRST_LINE_SIZE];
     size_t len = 0;

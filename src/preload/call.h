@@ -4,7 +4,7 @@
  *     int result = NEXT(listen)(fd, backlog);
  *     return (int)call_end(&call, &(struct call_end){TRACE_LISTEN, fd, result, .argument = ...});
  *
- * Both keep errno. */
+ * All keep errno. */
 #ifndef ZOLAL_PRELOAD_CALL_H
 #define ZOLAL_PRELOAD_CALL_H
 
@@ -22,6 +22,8 @@
 
 struct call {
     uint64_t t0; /* ticks; 0: it is not recorded */
+    uint32_t place;
+    uint32_t forks; /* process_here.forks + 1 when the place was looked up; 0: it was not yet */
 };
 
 /* What came of it. `moved`: `moved_len` bytes that it has sent or received, the first of them; 0:
@@ -43,12 +45,24 @@ struct call_end {
     ((uintptr_t)__builtin_return_address(0) - process_here.own_begin < \
      process_here.own_end - process_here.own_begin)
 
-#define call_begin() \
-    (python_calls_tick(), (struct call){process_recording() && !CALL_IS_OURS() ? clock_ticks() : 0})
+#define call_begin()      \
+    (python_calls_tick(), \
+     (struct call){.t0 = process_recording() && !CALL_IS_OURS() ? clock_ticks() : 0})
+
+/* The same for a call that may wait, and so may be under way when the process is killed: the
+ * recording has it from now on. */
+#define call_begin_waiting(op, fd, argument)                                \
+    (python_calls_tick(), process_recording() && !CALL_IS_OURS()            \
+                              ? call_note((op), (fd), (uint64_t)(argument)) \
+                              : (struct call){0})
+struct call call_note(enum trace_operation op, int fd, uint64_t argument);
 
 /* The same for read(2) and its like: a descriptor that is not watched is no call of ours. */
 #define call_begin_on(fd) \
     (descriptor_is_watched(fd) ? call_begin() : (python_calls_tick(), (struct call){0}))
+#define call_begin_waiting_on(op, fd, argument)                       \
+    (descriptor_is_watched(fd) ? call_begin_waiting(op, fd, argument) \
+                               : (python_calls_tick(), (struct call){0}))
 
 /* Has it failed before the kernel has looked at what its arguments point to? Then neither may we.
  */

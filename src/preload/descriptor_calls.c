@@ -29,14 +29,14 @@ static ssize_t end_with_bytes(const struct call *call, enum trace_operation op, 
 
 PRELOAD ssize_t read(int fd, void *data, size_t len)
 {
-    struct call call = call_begin_on(fd);
+    struct call call = call_begin_waiting_on(TRACE_READ, fd, len);
     ssize_t result = NEXT(read)(fd, data, len);
     return end_with_bytes(&call, TRACE_READ, fd, result, data, len);
 }
 
 PRELOAD ssize_t write(int fd, const void *data, size_t len)
 {
-    struct call call = call_begin_on(fd);
+    struct call call = call_begin_waiting_on(TRACE_WRITE, fd, len);
     ssize_t result = NEXT(write)(fd, data, len);
     return end_with_bytes(&call, TRACE_WRITE, fd, result, data, len);
 }
@@ -46,7 +46,7 @@ ssize_t __read_chk(int fd, void *data, size_t len, size_t room);
 
 PRELOAD ssize_t __read_chk(int fd, void *data, size_t len, size_t room)
 {
-    struct call call = call_begin_on(fd);
+    struct call call = call_begin_waiting_on(TRACE_READ, fd, len);
     ssize_t result = NEXT(__read_chk)(fd, data, len, room);
     return end_with_bytes(&call, TRACE_READ, fd, result, data, len);
 }
@@ -73,14 +73,14 @@ static ssize_t end_with_parts(const struct call *call, enum trace_operation op, 
 
 PRELOAD ssize_t readv(int fd, const struct iovec *parts, int count)
 {
-    struct call call = call_begin_on(fd);
+    struct call call = call_begin_waiting_on(TRACE_READV, fd, count);
     ssize_t result = NEXT(readv)(fd, parts, count);
     return call.t0 ? end_with_parts(&call, TRACE_READV, fd, result, parts, count) : result;
 }
 
 PRELOAD ssize_t writev(int fd, const struct iovec *parts, int count)
 {
-    struct call call = call_begin_on(fd);
+    struct call call = call_begin_waiting_on(TRACE_WRITEV, fd, count);
     ssize_t result = NEXT(writev)(fd, parts, count);
     return call.t0 ? end_with_parts(&call, TRACE_WRITEV, fd, result, parts, count) : result;
 }
@@ -109,14 +109,14 @@ static_assert(sizeof(off_t) == sizeof(off64_t), "64-bit Linux: they are one type
 
 PRELOAD ssize_t sendfile(int fd, int in_fd, off_t *offset, size_t count)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SENDFILE, fd, 0);
     ssize_t result = NEXT(sendfile)(fd, in_fd, offset, count);
     return end_sendfile(&call, fd, result, in_fd, offset_before(offset, result), count);
 }
 
 PRELOAD ssize_t sendfile64(int fd, int in_fd, off64_t *offset, size_t count)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SENDFILE, fd, 0);
     ssize_t result = NEXT(sendfile64)(fd, in_fd, offset, count);
     return end_sendfile(&call, fd, result, in_fd, offset_before(offset, result), count);
 }
@@ -124,7 +124,7 @@ PRELOAD ssize_t sendfile64(int fd, int in_fd, off64_t *offset, size_t count)
 PRELOAD ssize_t splice(int in_fd, off64_t *in_offset, int fd, off64_t *offset, size_t len,
                        unsigned flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SPLICE, in_fd, len);
     ssize_t result = NEXT(splice)(in_fd, in_offset, fd, offset, len, flags);
     int args[2] = {fd, (int)flags};
     return call_end(&call, &(struct call_end){.op = TRACE_SPLICE,

@@ -127,6 +127,7 @@ static uint32_t forget_parent(void)
     recorder_forget();
     process_thread.recorder.recording = NULL;
     process_here.recording = NULL;
+    process_here.forks++; /* from here on, places are of another recording */
     if (parents)
         recording_forget(parents);
     stacks_forget();

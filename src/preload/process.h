@@ -47,6 +47,7 @@ enum process_calls {
 struct process {
     struct process_page *page;    /* NULL: not begun, or not traced */
     struct recording *recording;  /* NULL: none could be had */
+    uint32_t forks;               /* how often it has become another */
     uintptr_t own_begin, own_end; /* code whose calls are recorded by itself: not by us */
     enum process_calls python_calls;
 };

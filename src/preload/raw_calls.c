@@ -131,17 +131,26 @@ static const struct raw *raw_find(long number)
     return NULL;
 }
 
+static int raw_descriptor(const struct raw *raw, const long a[6])
+{
+    return raw->kind == RAW_ON_ONE || raw->kind == RAW_ON_WATCHED ? (int)a[0] : -1;
+}
+
+static uint64_t raw_argument(const struct raw *raw, const long a[6])
+{
+    return (uint64_t)a[raw->op == TRACE_FCNTL];
+}
+
 static long end_raw(const struct call *call, const struct raw *raw, const long a[6], long result)
 {
-    bool has_descriptor = raw->kind == RAW_ON_ONE || raw->kind == RAW_ON_WATCHED;
     if (raw->kind == RAW_MAKES_EVENT)
         descriptor_set((int)result, DESCRIPTOR_EVENT);
     if (raw->op == TRACE_FCNTL && (a[1] == F_DUPFD || a[1] == F_DUPFD_CLOEXEC))
         descriptor_set((int)result, descriptor_kind((int)a[0]));
     return call_end(call, &(struct call_end){.op = raw->op,
-                                             .fd = has_descriptor ? (int)a[0] : -1,
+                                             .fd = raw_descriptor(raw, a),
                                              .result = result,
-                                             .argument = (uint64_t)a[raw->op == TRACE_FCNTL]});
+                                             .argument = raw_argument(raw, a)});
 }
 
 PRELOAD long syscall(long number, ...)
@@ -161,7 +170,9 @@ PRELOAD long syscall(long number, ...)
         return result;
     const struct raw *raw = raw_find(number);
     bool is_call = raw && (raw->kind != RAW_ON_WATCHED || descriptor_is_watched((int)a[0]));
-    struct call call = is_call ? call_begin() : (struct call){0};
+    struct call call =
+        is_call ? call_begin_waiting(raw->op, raw_descriptor(raw, a), raw_argument(raw, a))
+                : (struct call){0};
     result = NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
     return raw ? end_raw(&call, raw, a, result) : result;
 }

@@ -75,7 +75,7 @@ PRELOAD int bind(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 
 PRELOAD int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_CONNECT, fd, 0);
     int result = NEXT(connect)(fd, addr, len);
     return end_with_address(&call, TRACE_CONNECT, fd, result, addr.__sockaddr__, len);
 }
@@ -100,7 +100,7 @@ static int end_with_found(const struct call *call, enum trace_operation op, int 
 
 PRELOAD int accept(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_ACCEPT, fd, 0);
     socklen_t room = room_of(len);
     int result = NEXT(accept)(fd, addr, len);
     descriptor_set(result, DESCRIPTOR_SOCKET);
@@ -109,7 +109,7 @@ PRELOAD int accept(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len)
 
 PRELOAD int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *restrict len, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_ACCEPT4, fd, (unsigned)flags);
     socklen_t room = room_of(len);
     int result = NEXT(accept4)(fd, addr, len, flags);
     size_t found = result < 0 ? 0 : found_len(addr.__sockaddr__, len, room);
@@ -202,7 +202,7 @@ static ssize_t end_received(const struct call *call, int fd, ssize_t result, con
 
 PRELOAD ssize_t recv(int fd, void *data, size_t len, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_RECVFROM, fd, TRACE_LENGTH(len, flags));
     ssize_t result = NEXT(recv)(fd, data, len, flags);
     return end_received(&call, fd, result, data, len, flags, NULL, 0);
 }
@@ -210,7 +210,7 @@ PRELOAD ssize_t recv(int fd, void *data, size_t len, int flags)
 PRELOAD ssize_t recvfrom(int fd, void *restrict data, size_t len, int flags, __SOCKADDR_ARG addr,
                          socklen_t *restrict addr_len)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_RECVFROM, fd, TRACE_LENGTH(len, flags));
     socklen_t room = room_of(addr_len);
     ssize_t result = NEXT(recvfrom)(fd, data, len, flags, addr, addr_len);
     return end_received(&call, fd, result, data, len, flags, addr.__sockaddr__,
@@ -224,7 +224,7 @@ ssize_t __recvfrom_chk(int fd, void *restrict data, size_t len, size_t size, int
 
 PRELOAD ssize_t __recv_chk(int fd, void *data, size_t len, size_t size, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_RECVFROM, fd, TRACE_LENGTH(len, flags));
     ssize_t result = NEXT(__recv_chk)(fd, data, len, size, flags);
     return end_received(&call, fd, result, data, len, flags, NULL, 0);
 }
@@ -232,7 +232,7 @@ PRELOAD ssize_t __recv_chk(int fd, void *data, size_t len, size_t size, int flag
 PRELOAD ssize_t __recvfrom_chk(int fd, void *restrict data, size_t len, size_t size, int flags,
                                struct sockaddr *restrict addr, socklen_t *restrict addr_len)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_RECVFROM, fd, TRACE_LENGTH(len, flags));
     socklen_t room = room_of(addr_len);
     ssize_t result = NEXT(__recvfrom_chk)(fd, data, len, size, flags, addr, addr_len);
     return end_received(&call, fd, result, data, len, flags, addr, found_len(addr, addr_len, room));
@@ -256,7 +256,7 @@ static ssize_t end_sent(const struct call *call, int fd, ssize_t result, const v
 
 PRELOAD ssize_t send(int fd, const void *data, size_t len, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SENDTO, fd, TRACE_LENGTH(len, flags));
     ssize_t result = NEXT(send)(fd, data, len, flags);
     return end_sent(&call, fd, result, data, len, flags, NULL, 0);
 }
@@ -264,7 +264,7 @@ PRELOAD ssize_t send(int fd, const void *data, size_t len, int flags)
 PRELOAD ssize_t sendto(int fd, const void *data, size_t len, int flags, __CONST_SOCKADDR_ARG addr,
                        socklen_t addr_len)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SENDTO, fd, TRACE_LENGTH(len, flags));
     ssize_t result = NEXT(sendto)(fd, data, len, flags, addr, addr_len);
     return end_sent(&call, fd, result, data, len, flags, addr.__sockaddr__, addr_len);
 }
@@ -294,14 +294,14 @@ static ssize_t end_with_message(const struct call *call, enum trace_operation op
 
 PRELOAD ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_RECVMSG, fd, TRACE_LENGTH(0, flags));
     ssize_t result = NEXT(recvmsg)(fd, message, flags);
     return call.t0 ? end_with_message(&call, TRACE_RECVMSG, fd, result, message, flags) : result;
 }
 
 PRELOAD ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SENDMSG, fd, TRACE_LENGTH(0, flags));
     ssize_t result = NEXT(sendmsg)(fd, message, flags);
     return call.t0 ? end_with_message(&call, TRACE_SENDMSG, fd, result, message, flags) : result;
 }
@@ -317,14 +317,14 @@ static int end_with_messages(const struct call *call, enum trace_operation op, i
 PRELOAD int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                      struct timespec *timeout)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_RECVMMSG, fd, TRACE_LENGTH(count, flags));
     int result = NEXT(recvmmsg)(fd, messages, count, flags, timeout);
     return end_with_messages(&call, TRACE_RECVMMSG, fd, result, count, flags);
 }
 
 PRELOAD int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_SENDMMSG, fd, TRACE_LENGTH(count, flags));
     int result = NEXT(sendmmsg)(fd, messages, count, flags);
     return end_with_messages(&call, TRACE_SENDMMSG, fd, result, count, flags);
 }

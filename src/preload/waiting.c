@@ -49,7 +49,7 @@ static int end_poll(const struct call *call, enum trace_operation op, int result
 
 PRELOAD int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_POLL, -1, count);
     int result = NEXT(poll)(fds, count, timeout);
     return call.t0 ? end_poll(&call, TRACE_POLL, result, fds, count, timeout) : result;
 }
@@ -57,7 +57,7 @@ PRELOAD int poll(struct pollfd *fds, nfds_t count, int timeout)
 PRELOAD int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                   const sigset_t *mask)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_PPOLL, -1, count);
     int result = NEXT(ppoll)(fds, count, timeout, mask);
     return call.t0 ? end_poll(&call, TRACE_PPOLL, result, fds, count, milliseconds(timeout))
                    : result;
@@ -70,7 +70,7 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
 
 PRELOAD int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_POLL, -1, count);
     int result = NEXT(__poll_chk)(fds, count, timeout, room);
     return call.t0 ? end_poll(&call, TRACE_POLL, result, fds, count, timeout) : result;
 }
@@ -78,7 +78,7 @@ PRELOAD int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t roo
 PRELOAD int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                         const sigset_t *mask, size_t room)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_PPOLL, -1, count);
     int result = NEXT(__ppoll_chk)(fds, count, timeout, mask, room);
     return call.t0 ? end_poll(&call, TRACE_PPOLL, result, fds, count, milliseconds(timeout))
                    : result;
@@ -139,7 +139,7 @@ PRELOAD int pselect(int count, fd_set *restrict read, fd_set *restrict write,
                     const sigset_t *restrict mask)
 {
     struct sets before, after;
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_PSELECT6, -1, count);
     if (call.t0)
         sets_copy(&before, count, read, write, except);
     int result = NEXT(pselect)(count, read, write, except, timeout, mask);
@@ -153,7 +153,7 @@ PRELOAD int select(int count, fd_set *restrict read, fd_set *restrict write,
                    fd_set *restrict except, struct timeval *restrict timeout)
 {
     struct sets before, after;
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_PSELECT6, -1, count);
     struct timespec given = {0}, *wait = NULL;
     if (timeout) {
         given = (struct timespec){timeout->tv_sec, timeout->tv_usec * 1000};
@@ -220,7 +220,7 @@ static int end_epoll_wait(const struct call *call, enum trace_operation op, int 
 
 PRELOAD int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_EPOLL_WAIT, epoll, timeout);
     int result = NEXT(epoll_wait)(epoll, events, most, timeout);
     return end_epoll_wait(&call, TRACE_EPOLL_WAIT, epoll, result, events, timeout);
 }
@@ -228,7 +228,7 @@ PRELOAD int epoll_wait(int epoll, struct epoll_event *events, int most, int time
 PRELOAD int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout,
                         const sigset_t *mask)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_EPOLL_PWAIT, epoll, timeout);
     int result = NEXT(epoll_pwait)(epoll, events, most, timeout, mask);
     return end_epoll_wait(&call, TRACE_EPOLL_PWAIT, epoll, result, events, timeout);
 }
@@ -240,7 +240,7 @@ int epoll_pwait2(int epoll, struct epoll_event *events, int most, const struct t
 PRELOAD int epoll_pwait2(int epoll, struct epoll_event *events, int most,
                          const struct timespec *timeout, const sigset_t *mask)
 {
-    struct call call = call_begin();
+    struct call call = call_begin_waiting(TRACE_EPOLL_PWAIT2, epoll, milliseconds(timeout));
     int result = NEXT(epoll_pwait2)(epoll, events, most, timeout, mask);
     return end_epoll_wait(&call, TRACE_EPOLL_PWAIT2, epoll, result, events, milliseconds(timeout));
 }

@@ -208,6 +208,24 @@ static PyObject *reader_object_read(struct reader_object *self, PyObject *args)
     return events;
 }
 
+static PyObject *reader_object_noted(struct reader_object *self, PyObject *unused)
+{
+    struct module_state *state = state_of_type(Py_TYPE(self));
+    struct reader_event event;
+    if (!reader_object_check(self))
+        return NULL;
+    PyObject *events = PyList_New(0);
+    int found = 0;
+    for (uint32_t number = 0; events && found >= 0; number++) {
+        found = reader_under_way(self->reader, number, &event);
+        PyObject *object = found == 1 ? event_object(state, self->reader, &event) : NULL;
+        if (found == 1 && (!object || PyList_Append(events, object) < 0))
+            Py_CLEAR(events);
+        Py_XDECREF(object);
+    }
+    return events;
+}
+
 static PyObject *reader_object_close(struct reader_object *self, PyObject *unused)
 {
     if (self->reader)
@@ -286,6 +304,10 @@ static void reader_object_dealloc(struct reader_object *self)
 static PyMethodDef reader_methods[] = {
     {"read", (PyCFunction)reader_object_read, METH_VARARGS,
      "read($self, most=10000, /)\n--\n\nWhat is new, oldest first; [] when there is nothing."},
+    {"noted", (PyCFunction)reader_object_noted, METH_NOARGS,
+     "noted($self)\n--\n\nThe latest call that each thread is known to have begun, without its "
+     "end; one\n"
+     "whose begin_ns a call of the thread's has is over."},
     {"header", (PyCFunction)reader_object_header, METH_NOARGS,
      "header($self)\n--\n\nWhose recording it is, by the names of src/trace/recording.h; "
      "`program`:\n"

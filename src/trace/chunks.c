@@ -51,8 +51,11 @@ static bool chunk_take(struct recording_chunk *chunk, uint32_t thread)
 {
     uint32_t nobody = 0;
     /* Acquire: partner of the release in chunk_give. */
-    return atomic_compare_exchange_strong_explicit(&chunk->thread, &nobody, thread,
-                                                   memory_order_acquire, memory_order_relaxed);
+    if (!atomic_compare_exchange_strong_explicit(&chunk->thread, &nobody, thread,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
+    chunk->under_way.t0 = 0; /* the last holder's */
+    return true;
 }
 
 /* Begin a chunk anew that is ours now. Sequence numbers go on where its last holder's full
@@ -161,11 +164,8 @@ bool recorder_next_chunk(struct recorder *recorder, uint64_t at)
     uint64_t taken = at >> 32 == 0 ? take_spare(recorder) : NOWHERE;
     if (taken == NOWHERE)
         taken = take_oldest(recorder);
-    if (taken == NOWHERE) {
-        atomic_fetch_add_explicit(&recorder->recording->header->dropped, 1,
-                                  memory_order_relaxed); /* a count for people */
+    if (taken == NOWHERE)
         return false;
-    }
     now = __atomic_load_n(&recorder->position, __ATOMIC_RELAXED);
     if (now >> 32 == 0)
         __atomic_store_n(&recorder->position, taken, __ATOMIC_RELAXED);

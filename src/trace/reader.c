@@ -362,6 +362,7 @@ static void reader_refill(struct reader *reader)
     reader->header.state = header.state;
     reader->header.names_used = header.names_used;
     reader->header.dropped = header.dropped;
+    reader->header.next_chunk = header.next_chunk;
     if (reader->item_count > 1)
         qsort(reader->items, reader->item_count, sizeof(struct reader_item), item_compare);
 }
@@ -377,6 +378,27 @@ int reader_next(struct reader *reader, struct reader_event *event)
         .event = item->event, .args_len = item->args_len, .thread = item->thread};
     if (item->args_len > 0)
         memcpy(event->args, reader->args + item->args, item->args_len);
+    return 1;
+}
+
+int reader_under_way(struct reader *reader, uint32_t number, struct reader_event *event)
+{
+    struct recording_chunk head;
+    uint64_t offset = reader->header.chunks_offset + (uint64_t)number * RECORDING_CHUNK_SIZE;
+    if (number >= reader->header.chunks || number >= reader->header.next_chunk ||
+        !read_exactly(reader, &head, sizeof(head), offset))
+        return -ERANGE;
+    const struct recording_under_way *note = &head.under_way;
+    if (head.thread == 0 || note->t0 == 0)
+        return 0;
+    *event = (struct reader_event){.event = {.t0 = note->t0,
+                                             .t1 = note->t0,
+                                             .argument = note->argument,
+                                             .name = note->place,
+                                             .fd = note->fd,
+                                             .op = note->op,
+                                             .kind = TRACE_CALL},
+                                   .thread = head.thread};
     return 1;
 }
 

@@ -36,6 +36,11 @@ const struct recording_header *reader_header(const struct reader *reader);
  * where the writer was faster than the reader. */
 int reader_next(struct reader *reader, struct reader_event *event);
 
+/* The call that the thread which holds chunk `number` has noted (trace_under_way): it is under way
+ * unless an event of the thread has its t0. Returns 1 and fills `event`, a TRACE_CALL without an
+ * end; 0: none was noted; -ERANGE: no such chunk was taken. */
+int reader_under_way(struct reader *reader, uint32_t number, struct reader_event *event);
+
 /* The text of a name, an empty slice when unknown. Valid until the next call of it. */
 struct slice reader_name(struct reader *reader, uint32_t name);
 

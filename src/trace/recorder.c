@@ -106,8 +106,11 @@ static bool recorder_take(struct recorder *recorder, uint32_t count, struct writ
             *writing = writing_at(recorder->recording, at);
             return true;
         }
-        if (!recorder_next_chunk(recorder, at))
+        if (!recorder_next_chunk(recorder, at)) {
+            atomic_fetch_add_explicit(&recorder->recording->header->dropped, 1,
+                                      memory_order_relaxed); /* a count for people */
             return false;
+        }
     }
 }
 
@@ -253,6 +256,29 @@ void trace_call_outside(const struct trace_outside *call, const void *args, size
     writing_commit(&writing);
     if (len > 0)
         recorder_add_args(recorder, &writing, args, len, false);
+}
+
+void trace_under_way(enum trace_operation op, int fd, uint64_t argument, uint32_t place,
+                     uint64_t t0)
+{
+    struct recorder *recorder = recorder_here;
+    if (!recorder)
+        return;
+    uint64_t at = __atomic_load_n(&recorder->position, __ATOMIC_RELAXED);
+    if (__builtin_expect(at >> 32 == 0, 0)) {
+        recorder_next_chunk(recorder, at);
+        at = __atomic_load_n(&recorder->position, __ATOMIC_RELAXED);
+        if (at >> 32 == 0)
+            return;
+    }
+    struct recording_under_way *note =
+        &recording_chunk_at(recorder->recording, (at >> 32) - 1)->under_way;
+    note->argument = argument;
+    note->place = place;
+    note->fd = fd;
+    note->op = (uint16_t)op;
+    /* Release: with the rest before it; until then the note is of the call before. */
+    __atomic_store_n(&note->t0, t0, __ATOMIC_RELEASE);
 }
 
 void trace_first_line(int fd, enum trace_way way, struct slice line)

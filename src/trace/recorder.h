@@ -96,6 +96,12 @@ struct trace_outside {
 };
 void trace_call_outside(const struct trace_outside *call, const void *args, size_t len);
 
+/* Such a call is about to be made: noted until another is, for who reads what is left of a process
+ * that was killed in it. `place`, `t0`: as they are recorded when it ends. A signal handler that
+ * makes calls in between takes the note's place. */
+void trace_under_way(enum trace_operation op, int fd, uint64_t argument, uint32_t place,
+                     uint64_t t0);
+
 /* The first line of what that call has moved; at most 144 bytes of it are kept. */
 void trace_first_line(int fd, enum trace_way way, struct slice line);
 

@@ -63,6 +63,17 @@ struct recording_header {
 
 enum recording_state { RECORDING_LIVE = 1, RECORDING_ENDED = 2 };
 
+/* The kernel call that a thread is about to make: what is left of it when the process is killed in
+ * it. It is over once a slot of the thread's has its t0. */
+struct recording_under_way {
+    uint64_t t0; /* ticks; 0: none was noted. Written last */
+    uint64_t argument;
+    uint32_t place;
+    int32_t fd;
+    uint16_t op;
+    uint16_t unused[3];
+};
+
 /* The slot that begins a chunk. `generation` counts how often the chunk was taken: in generation G
  * (from 1) slot I has seq ((G - 1) * slots + I) * 2 + 2. `order` counts chunks taken, from 1: it
  * sorts chunks by age, 0 is one never taken. `thread` is 0 when nobody writes. A thread that begins
@@ -75,7 +86,7 @@ struct recording_chunk {
     _Atomic uint32_t thread; /* gettid(2) of the holder, 0 when given back */
     uint32_t first_thread;   /* who took it: the first slots are its */
     uint64_t used;           /* slots written, when it was given back; for the next holder */
-    uint64_t reserved[4];
+    struct recording_under_way under_way; /* of the holder */
 };
 
 /* A recording as its owner sees it. */

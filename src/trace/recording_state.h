@@ -48,8 +48,7 @@ static inline struct recording_chunk *recording_chunk_at(const struct recording 
 }
 
 /* The recorder's position was `at`, where no room was left: give its chunk back and take the next
- * that no thread holds. False: all are held; what was wanted is counted as dropped. True: try
- * again. */
+ * that no thread holds. False: all are held. True: try again. */
 bool recorder_next_chunk(struct recorder *recorder, uint64_t at);
 
 /* A recorder comes, or a user goes. */

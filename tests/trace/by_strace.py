@@ -316,6 +316,8 @@ def of_recording(lines):
     """tid -> its calls."""
     threads = collections.defaultdict(list)
     for line in lines:
+        if line["result"] is None:
+            continue  # as in call_of_line
         arguments = recorded_arguments(line["call"], line["args"])
         add(Call((line["call"], arguments, line["result"])), threads[line["tid"]])
     return dict(threads)

@@ -22,15 +22,16 @@ def _frame(frame: Frame) -> dict[str, object]:
 
 def line(call: Call) -> str:
     """t, dur: seconds; result: a number, -errno on failure; stack: the caller of the call last; a
-    frame that "awaits" was suspended, and the event loop made the call for it."""
+    frame that "awaits" was suspended, and the event loop made the call for it. dur and result are
+    null where the call was not over when its process ended."""
     found = {
         "t": call.begin_ns / 1e9,
-        "dur": call.ns / 1e9,
+        "dur": None if call.is_unfinished else call.ns / 1e9,
         "pid": call.process.pid,
         "tid": call.tid,
         "call": call.name,
         "args": call.args,
-        "result": call.result,
+        "result": None if call.is_unfinished else call.result,
         "fd": call.fd,
         "stack": [_frame(frame) for frame in call.stack],
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from zolal._zolal import Event, Reader
 from zolal.trace.awaits import add_awaits
-from zolal.trace.model import Call, Frame, Process, Trace
+from zolal.trace.model import UNFINISHED, Call, Frame, Process, Trace
 from zolal.trace.python_calls import Threads
 from zolal.trace.store import open_store
 from zolal.xray import calls
@@ -55,6 +55,7 @@ def read_process(reader: Reader) -> Process:
     )
     offset_ns = header["began_realtime_ns"] - header["began_monotonic_ns"]
     last: dict[int, Call] = {}  # thread -> its latest call
+    began: dict[int, int] = {}  # thread -> the latest beginning of one
     threads = Threads(process, offset_ns)
     while events := reader.read(4096):
         for event in events:
@@ -62,6 +63,7 @@ def read_process(reader: Reader) -> Process:
                 last[event.thread] = call = _call(process, event, offset_ns)
                 process.calls.append(call)
                 threads.take_call(call)
+                began[event.thread] = max(call.begin_ns, began.get(event.thread, 0))
             elif event.kind.startswith("python_"):
                 threads.take(event)
             elif event.kind == "first_line" and event.thread in last:
@@ -70,6 +72,12 @@ def read_process(reader: Reader) -> Process:
                 call.is_sent = event.op == "sent"
             elif event.kind == "lost":
                 process.lost += event.argument
+    for event in reader.noted():
+        call = _call(process, event, offset_ns)
+        if call.begin_ns > began.get(event.thread, 0):
+            call.result = UNFINISHED
+            process.calls.append(call)
+            threads.take_call(call)
     add_awaits(process.calls)
     threads.end()
     return process

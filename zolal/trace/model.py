@@ -3,6 +3,7 @@ data; zolal.trace.load makes it."""
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ class PythonCall:
         return max(0, end - self.begin_ns)
 
 
+UNFINISHED = -512
+"""The result of a call that was not over when its process ended. No call of the kernel has it
+(ERESTARTSYS, inside)."""
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One call of the kernel."""
@@ -53,7 +59,7 @@ class Call:
     name: str  # as section 2 of the manual has it
     fd: int  # -1: none
     args: str  # readable, as strace(1) would write them
-    result: int  # -errno on failure
+    result: int  # -errno on failure; UNFINISHED
     begin_ns: int  # since the epoch
     end_ns: int
     stack: tuple[Frame, ...]  # the caller of the call last
@@ -69,6 +75,24 @@ class Call:
     @property
     def ns(self) -> int:
         return max(0, self.end_ns - self.begin_ns)
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.result == UNFINISHED
+
+    @property
+    def error(self) -> str:
+        """The name of its failure, "" without one."""
+        if self.result >= 0 or self.is_unfinished:
+            return ""
+        return errno.errorcode.get(-self.result, str(-self.result))
+
+    @property
+    def outcome(self) -> str:
+        """ "17", "-1 EAGAIN", "unfinished" """
+        if self.is_unfinished:
+            return "unfinished"
+        return f"-1 {self.error}" if self.error else str(self.result)
 
 
 @dataclass(eq=False)

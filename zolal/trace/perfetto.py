@@ -8,7 +8,6 @@ moved to another line. Connections and requests have tracks of their own ("b", "
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,9 +30,12 @@ class Slice:
 
 
 def _of_call(call: Call, begin_ns: int, end_ns: int) -> Slice:
-    args: dict[str, object] = {"args": call.args, "result": call.result}
-    if call.result < 0:
-        args["error"] = errno.errorcode.get(-call.result, str(-call.result))
+    args: dict[str, object] = {
+        "args": call.args,
+        "result": None if call.is_unfinished else call.result,
+    }
+    if call.error:
+        args["error"] = call.error
     if call.first_line:
         args["first_line"] = call.first_line
     if call.encrypted:

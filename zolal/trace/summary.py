@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -34,7 +33,7 @@ class Row:
     def take(self, call: Call) -> None:
         self.count += 1
         self.ns += call.ns
-        self.errors += call.result < 0
+        self.errors += bool(call.error)
         self.moved += call.result if call.name in MOVES and call.result > 0 else 0
 
 
@@ -92,9 +91,8 @@ def names_of_errors(calls: Iterable[Call]) -> str:
     """ "EAGAIN 12, ECONNRESET 1" """
     counts: dict[str, int] = {}
     for call in calls:
-        if call.result < 0:
-            name = errno.errorcode.get(-call.result, str(-call.result))
-            counts[name] = counts.get(name, 0) + 1
+        if call.error:
+            counts[call.error] = counts.get(call.error, 0) + 1
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 

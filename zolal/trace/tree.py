@@ -73,11 +73,10 @@ def chain(frames: Sequence[Frame]) -> Text:
 
 def kernel(call: Call) -> Text:
     text = Text(call.name, style="cyan")
-    text.append(f"({plain(call.args)}) = ")
-    failed = call.result < 0
-    name = errno.errorcode.get(-call.result, str(-call.result)) if failed else ""
-    text.append(f"-1 {name}" if failed else str(call.result), style="red" if failed else "bold")
-    text.append("  " + duration(call.ns), style="dim")
+    text.append(f"({plain(call.args)})" + ("  " if call.is_unfinished else " = "))
+    text.append(call.outcome, style="bold" if call.result >= 0 else "red")
+    if not call.is_unfinished:
+        text.append("  " + duration(call.ns), style="dim")
     if call.encrypted:
         text.append("  encrypted", style="magenta")
     elif call.first_line:

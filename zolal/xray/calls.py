@@ -114,7 +114,7 @@ def _eventfd(event: Event) -> str:
 
 def _poll(event: Event) -> str:
     if len(event.args) < 4:
-        return str(event.argument)
+        return "..."
     (timeout,) = struct.unpack_from("=i", event.args)
     polled = event.args[4 : 4 + (len(event.args) - 4) // 8 * 8]
     shown = []

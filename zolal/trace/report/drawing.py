@@ -11,7 +11,7 @@ from zolal.trace.model import Call
 from zolal.trace.report.cast import calls_of
 from zolal.trace.report.manual import man_page
 from zolal.trace.report.markup import Markup, join, tag, text
-from zolal.trace.report.words import error_name, plural, took
+from zolal.trace.report.words import plural, took
 from zolal.trace.summary import Row as SummaryRow
 
 SENDS = frozenset("sendto sendmsg sendmmsg write writev sendfile splice".split())
@@ -63,7 +63,7 @@ class Row:
 
 def _label(call: Call, connection: Connection) -> str:
     if call.result < 0:
-        return f"{call.name} {error_name(-call.result)}"
+        return f"{call.name} {call.error or call.outcome}"
     if call.name == "bind":
         return f"bind {connection.address}"
     if call.name == "connect":

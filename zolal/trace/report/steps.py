@@ -13,7 +13,7 @@ from zolal.trace.report.drawing import SENDS, kind_of, short
 from zolal.trace.report.manual import man_page
 from zolal.trace.report.markup import Markup, join, tag
 from zolal.trace.report.source import AROUND, LIBRARY, Sources, own_frame
-from zolal.trace.report.words import Situation, error_name, plural, sentence, took
+from zolal.trace.report.words import Situation, plural, sentence, took
 from zolal.trace.tree import place
 
 ALIKE = 3  # neighbours that differ in sizes and times alone: more are counted
@@ -186,7 +186,7 @@ class StepWriter:
                 "p",
                 tag("a", str(number), class_=f"number k-{kind}", href=f"#step-{number}"),
                 self._code(call),
-                tag("span", took(call.ns), class_="took"),
+                None if call.is_unfinished else tag("span", took(call.ns), class_="took"),
                 class_="call",
             ),
             tag("p", line, said, " ", tag("a", page, href=address, class_="man"), class_="said"),
@@ -202,12 +202,11 @@ class StepWriter:
 
     def _code(self, call: Call) -> Markup:
         failed = call.result < 0
-        result = f"-1 {error_name(-call.result)}" if failed else str(call.result)
         return tag(
             "code",
             tag("b", call.name),
-            f"({short(call.args, LONGEST)}) = ",
-            tag("span", result, class_="failed" if failed else "result"),
+            f"({short(call.args, LONGEST)})" + (" " if call.is_unfinished else " = "),
+            tag("span", call.outcome, class_="failed" if failed else "result"),
         )
 
     def _way(self, call: Call, own: Frame | None) -> Markup | None:

@@ -355,10 +355,6 @@ AIMS = {
 """What a call wanted that failed, where the words for success would mislead."""
 
 
-def error_name(number: int) -> str:
-    return errno.errorcode.get(number, str(number))
-
-
 def _failure(call: Call, now: Situation) -> str:
     number = -call.result
     if now.is_known and number == errno.EAGAIN:
@@ -366,7 +362,9 @@ def _failure(call: Call, now: Situation) -> str:
     fallback = "The kernel refuses: {text} ({name})."
     said = ERRORS.get(number, fallback)
     text = os.strerror(number).lower() if number in errno.errorcode else "an error unheard of"
-    said = said.format(name=error_name(number), text=text)
+    said = said.format(name=call.error, text=text)
+    if call.is_unfinished:
+        said = "The program ended before the kernel had an answer."
     aim = AIMS.get(call.name)
     if aim is None and call.name in WORDS:
         aim = WORDS[call.name](call, now)
