@@ -17,10 +17,11 @@ from traced import Made
 
 from zolal.trace.explain import measure, views
 from zolal.trace.explain.client import Running, held_back
+from zolal.trace.explain.measure import BUDGET
 from zolal.trace.explain.page import Table, counts, page, versions
 from zolal.trace.explain.servers import SERVERS
 from zolal.trace.model import PythonCall
-from zolal.trace.store import parent_folder
+from zolal.trace.store import find_room
 
 JOURNEY = pathlib.Path(__file__).parents[2] / "docs" / "journey.md"
 NAMES = [server.name for server in SERVERS]
@@ -377,7 +378,7 @@ def test_a_signal_ends_the_servers(tmp_path, number):
         process.kill()
     assert (process.returncode, said) == (-number, b"")
     assert len(found) == 1 and not pathlib.Path(f"/proc/{found[0]}").exists()
-    left = [name for name in os.listdir(parent_folder()) if f"-trace-{process.pid}-" in name]
+    left = [name for name in os.listdir(find_room(BUDGET)[0]) if f"-trace-{process.pid}-" in name]
     assert left == []
 
 

@@ -51,8 +51,9 @@ def run(command: list[str], folder: Folder, size: int, calls: bool = False) -> i
             if number in passed and not witness.was_sent(number):
                 os.kill(child, number)
         witness.end()
-        # Ctrl-C was the program's: it is not told to us as soon as it may be.
-        signal.signal(signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
+        # What waits to be told was the program's.
+        for number in (*passed, signal.SIGINT):
+            signal.signal(number, signal.signal(number, signal.SIG_IGN))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     status = os.waitstatus_to_exitcode(ended[1])
