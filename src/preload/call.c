@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "preload/descriptors.h"
-#include "preload/first_line.h"
+#include "trace/first_line.h"
 #include "preload/stacks.h"
 #include "trace/recorder.h"
 

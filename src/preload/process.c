@@ -31,7 +31,7 @@ static struct {
     char folder[PATH_SIZE];
     char library[PATH_SIZE];
     size_t size;
-    struct process_shared *shared;
+    struct recording_shared *shared;
     pthread_key_t end_key;
 } self;
 
@@ -96,26 +96,15 @@ static size_t size_most(void)
     return (size_t)most.rlim_cur;
 }
 
-/* FOLDER/PID.N.trace: N counts the programs that this process has been. */
-static struct recording *make_recording(uint32_t parent, struct error *err)
+static struct recording *make_recording(uint32_t parent)
 {
-    struct recording *recording = NULL;
-    int result = -EEXIST;
-    for (int n = 0; result == -EEXIST && n < 1000; n++) {
-        char path[PATH_SIZE + 32];
-        snprintf(path, sizeof(path), "%s/%d.%d.trace", self.folder, (int)getpid(), n);
-        result = recording_create_growing(&recording, path, size_most(), &self.shared->budget,
-                                          parent, err);
-    }
-    if (result == 0) {
+    struct recording *recording =
+        recording_create_in(self.folder, (uint32_t)getpid(), parent, size_most(), self.shared);
+    if (recording) {
         write_program(recording_header_of(recording));
         stacks_describe(recording_header_of(recording));
-        return recording;
     }
-    /* Relaxed: counts for people. */
-    atomic_fetch_add_explicit(&self.shared->failures, 1, memory_order_relaxed);
-    atomic_store_explicit(&self.shared->failure, (uint32_t)-result, memory_order_relaxed);
-    return NULL;
+    return recording;
 }
 
 /* What a forked child has of its parent goes: the parent's file is not written to. Returns whose
@@ -157,7 +146,7 @@ static void begin_anew(struct process_page *page)
         wait_for_beginning(page);
     } else {
         uint32_t parent = forget_parent();
-        process_here.recording = make_recording(parent, NULL);
+        process_here.recording = make_recording(parent);
         /* Release: who comes next sees what was made; partner: process_recording. */
         __atomic_store_n(&page->is_ours, 1, __ATOMIC_RELEASE);
     }
@@ -257,7 +246,7 @@ __attribute__((constructor)) static void process_start(void)
     struct process_page *page = make_page();
     self.shared = page ? map_shared_file("shared", sizeof(*self.shared)) : NULL;
     if (self.shared && pthread_key_create(&self.end_key, thread_ends) == 0 && stacks_init()) {
-        process_here.recording = make_recording(parent, NULL);
+        process_here.recording = make_recording(parent);
         page->is_ours = 1;
         process_here.page = page;
     }

@@ -22,13 +22,6 @@
 #define PROCESS_VARIABLE        "ZOLAL_TRACE"
 #define PROCESS_PARENT_VARIABLE "ZOLAL_TRACE_PARENT"
 
-/* The file FOLDER/shared, mapped by all that are traced. */
-struct process_shared {
-    _Atomic int64_t budget;    /* bytes that recordings may still take */
-    _Atomic uint32_t failures; /* processes that could have no recording */
-    _Atomic uint32_t failure;  /* errno of the last of them */
-};
-
 /* It lies in memory that is zero in a forked child (madvise(2), MADV_WIPEONFORK), however it was
  * forked: by that its first call knows that the recording is its parent's. */
 struct process_page {

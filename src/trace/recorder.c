@@ -64,10 +64,15 @@ int recorder_attach(struct recording *recording)
 
 void recorder_attach_in(struct recorder *storage, struct recording *recording)
 {
+    recorder_attach_for(storage, recording, (uint32_t)gettid());
+}
+
+void recorder_attach_for(struct recorder *storage, struct recording *recording, uint32_t thread)
+{
     *storage = (struct recorder){
         .position = RECORDING_CHUNK_SLOTS,
         .recording = recording,
-        .thread = (uint32_t)gettid(),
+        .thread = thread,
         .last = clock_ticks(),
         .is_lent = true,
     };

@@ -45,6 +45,10 @@ int recorder_attach(struct recording *recording);
  * Allocates nothing, and fails never: what `storage` was before is forgotten. */
 void recorder_attach_in(struct recorder *storage, struct recording *recording);
 
+/* For a tracer, which writes what threads of other processes do: as recorder_attach_in, for thread
+ * `thread` (gettid(2)). The calling thread writes with it while recorder_here points to it. */
+void recorder_attach_for(struct recorder *storage, struct recording *recording, uint32_t thread);
+
 /* The same for a thread that is not ours, until it ends by itself: its end detaches it
  * (pthread_key_create(3)). One that is attached to another recording changes over; nothing happens
  * when it is attached to this one. Returns 0, -ENOMEM or -EAGAIN (no key could be had). */

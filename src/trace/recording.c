@@ -223,6 +223,29 @@ int recording_create_growing(struct recording **out, const char *path, size_t si
     return 0;
 }
 
+struct recording *recording_create_in(const char *folder, uint32_t pid, uint32_t parent,
+                                      size_t size, struct recording_shared *shared)
+{
+    struct recording *recording = NULL;
+    int result = -EEXIST;
+    for (int n = 0; result == -EEXIST && n < 1000; n++) {
+        char path[sizeof(recording->path)];
+        int len = snprintf(path, sizeof(path), "%s/%u.%d.trace", folder, pid, n);
+        result =
+            (size_t)len < sizeof(path)
+                ? recording_create_growing(&recording, path, size, &shared->budget, parent, NULL)
+                : -ENAMETOOLONG;
+    }
+    if (result == 0) {
+        recording->header->pid = pid;
+        return recording;
+    }
+    /* Relaxed: counts for people. */
+    atomic_fetch_add_explicit(&shared->failures, 1, memory_order_relaxed);
+    atomic_store_explicit(&shared->failure, (uint32_t)-result, memory_order_relaxed);
+    return NULL;
+}
+
 struct recording_header *recording_header_of(struct recording *recording)
 {
     return recording->header;

@@ -104,6 +104,18 @@ int recording_create(struct recording **recording, size_t size, struct error *er
 int recording_create_growing(struct recording **recording, const char *path, size_t size,
                              _Atomic int64_t *budget, uint32_t parent, struct error *err);
 
+/* The file `shared` in the folder of a program that is traced, mapped by all who write there. */
+struct recording_shared {
+    _Atomic int64_t budget;    /* bytes that recordings may still take */
+    _Atomic uint32_t failures; /* processes that could have no recording */
+    _Atomic uint32_t failure;  /* errno of the last of them */
+};
+
+/* The same at FOLDER/PID.N.trace, of process `pid`: N counts the programs that it has been. Where
+ * none can be had that is counted in `shared`; NULL then. Async-signal-safe. */
+struct recording *recording_create_in(const char *folder, uint32_t pid, uint32_t parent,
+                                      size_t size, struct recording_shared *shared);
+
 /* Its header, for who owns it: `python`, `note` and `program` are the owner's to write. */
 struct recording_header *recording_header_of(struct recording *recording);
 

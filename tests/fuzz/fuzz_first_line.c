@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "pieces.h"
-#include "preload/first_line.h"
+#include "trace/first_line.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -12,13 +12,14 @@ LAYERS = {
     "base": set(),
     "trace": {"base"},
     "frames": {"base"},
+    "stacks": {"base", "trace", "frames"},
     "socket": {"base", "trace"},
     "event_loop": {"base", "trace", "socket"},
     "http": {"base"},
     "server": {"base", "trace", "socket", "event_loop", "http"},
     "echo": {"base", "trace", "socket", "event_loop"},
     "python": {"base", "trace", "frames", "socket", "event_loop", "http", "server", "echo"},
-    "preload": {"base", "trace", "frames"},
+    "preload": {"base", "trace", "frames", "stacks"},
 }
 
 # System headers that only some layers may include, and which: the network's are the two doors to

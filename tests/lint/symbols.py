@@ -14,7 +14,7 @@ import sys
 from typing import NamedTuple
 
 SOURCE = pathlib.Path(__file__).parents[2] / "src"
-CORE = {"base", "trace", "frames", "socket", "event_loop", "http", "server", "echo"}
+CORE = {"base", "trace", "frames", "stacks", "socket", "event_loop", "http", "server", "echo"}
 CORE_AND_PYTHON = CORE | {"python"}
 
 
@@ -80,6 +80,7 @@ RULES = [
         {
             "trace/recording.c": ("mmap munmap", "the recording is a mapped file"),
             "trace/growth.c": ("mremap munmap", "of which more is mapped as it grows"),
+            "stacks/numbers.c": ("mmap munmap", "made in a program that may be in malloc(3)"),
         },
     ),
     Rule(

@@ -1,7 +1,7 @@
 """Where recordings of `zolal trace` lie: a folder while the program runs, one file of it for good.
 
 The folder has `trace.json` (what was traced), `shared` (what its processes share: the struct
-process_shared of src/preload/process.h) and PID.N.trace for the N-th program of process PID. The
+recording_shared of src/trace/recording.h) and PID.N.trace for the N-th program of process PID. The
 file is a tar(5) archive of trace.json and of the recordings without their holes."""
 
 from __future__ import annotations

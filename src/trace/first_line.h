@@ -1,8 +1,8 @@
 /* The first line of what goes through a socket, if it is one that a person knows: HTTP's request
  * line and status line, the name of a command of Redis, the first word of a query of PostgreSQL.
  * Pure functions on bytes. */
-#ifndef ZOLAL_PRELOAD_FIRST_LINE_H
-#define ZOLAL_PRELOAD_FIRST_LINE_H
+#ifndef ZOLAL_TRACE_FIRST_LINE_H
+#define ZOLAL_TRACE_FIRST_LINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

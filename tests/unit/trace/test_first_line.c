@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "preload/first_line.h"
+#include "trace/first_line.h"
 
 struct row {
     const char *bytes;

@@ -1,4 +1,4 @@
-#include "preload/first_line.h"
+#include "trace/first_line.h"
 
 #include <stdint.h>
 #include <string.h>
