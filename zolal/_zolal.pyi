@@ -11,6 +11,29 @@ class _HasFileno(Protocol):
 
 version: str
 
+def exact_launch(
+    folder: bytes,
+    size: int,
+    has_all: bool,
+    path: bytes,
+    argv: list[bytes],
+    environ: list[bytes],
+    mask: list[int],
+    /,
+) -> tuple[int, object]:
+    """Run a program that is traced by ptrace(2), by a process of its own: the program's pid, which
+    is our child, and what exact_failure asks. `mask`: its signals that are blocked. OSError."""
+
+def exact_attach(folder: bytes, size: int, has_all: bool, pid: int, /) -> tuple[int, object]:
+    """Trace one that runs, until it ends or the tracer gets SIGTERM: the tracer's pid, which is our
+    child. When this returns it is traced, or exact_failure says why not. OSError."""
+
+def exact_failure(page: object, /) -> tuple[str, int] | None:
+    """What has failed, "trace" or "run", and errno; None: nothing."""
+
+def exact_status(page: object, /) -> int | None:
+    """How the process has ended, as waitpid(2) says it; None: it has not, or was let go."""
+
 limits: dict[str, tuple[int, str]]
 """Every limit: name -> (default, meaning), as src/server/limits.h lists them."""
 

@@ -4,6 +4,7 @@
 
 #include "python/calls.h"
 #include "python/echo_type.h"
+#include "python/exact.h"
 #include "python/places.h"
 #include "python/reader_type.h"
 #include "python/recording.h"
@@ -136,7 +137,7 @@ static int module_exec(PyObject *module)
     if (PyModule_AddStringConstant(module, "version", ZOLAL_VERSION) < 0)
         return -1;
     if (module_add_limits(module) < 0 || recording_add(module) < 0 || calls_add(module) < 0 ||
-        places_add(module) < 0)
+        places_add(module) < 0 || exact_add(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, module_functions) < 0 || module_watch_forks(module) < 0)
         return -1;

@@ -12,55 +12,57 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRACE_VERSION 3
+#define TRACE_VERSION 4
 
 /* Every kernel call that is recorded: zolal's own, and those of a program that is traced.
  * Enumerator, the name in section 2 of the manual (as strace(1) prints it). */
-#define TRACE_OPERATIONS(X)           \
-    X(SOCKET, "socket")               \
-    X(BIND, "bind")                   \
-    X(CONNECT, "connect")             \
-    X(LISTEN, "listen")               \
-    X(ACCEPT, "accept")               \
-    X(ACCEPT4, "accept4")             \
-    X(READ, "read")                   \
-    X(WRITE, "write")                 \
-    X(CLOSE, "close")                 \
-    X(SHUTDOWN, "shutdown")           \
-    X(GETSOCKOPT, "getsockopt")       \
-    X(SETSOCKOPT, "setsockopt")       \
-    X(GETSOCKNAME, "getsockname")     \
-    X(RECVFROM, "recvfrom")           \
-    X(SENDTO, "sendto")               \
-    X(SENDMSG, "sendmsg")             \
-    X(SENDFILE, "sendfile")           \
-    X(POLL, "poll")                   \
-    X(EPOLL_CREATE1, "epoll_create1") \
-    X(EPOLL_CTL, "epoll_ctl")         \
-    X(EPOLL_WAIT, "epoll_wait")       \
-    X(EVENTFD2, "eventfd2")           \
-    X(GETPEERNAME, "getpeername")     \
-    X(SOCKETPAIR, "socketpair")       \
-    X(RECVMSG, "recvmsg")             \
-    X(FCNTL, "fcntl")                 \
-    X(IOCTL, "ioctl")                 \
-    X(READV, "readv")                 \
-    X(WRITEV, "writev")               \
-    X(RECVMMSG, "recvmmsg")           \
-    X(SENDMMSG, "sendmmsg")           \
-    X(PPOLL, "ppoll")                 \
-    X(PSELECT6, "pselect6")           \
-    X(EPOLL_CREATE, "epoll_create")   \
-    X(EPOLL_PWAIT, "epoll_pwait")     \
-    X(EPOLL_PWAIT2, "epoll_pwait2")   \
-    X(EVENTFD, "eventfd")             \
-    X(DUP, "dup")                     \
-    X(DUP2, "dup2")                   \
-    X(DUP3, "dup3")                   \
-    X(SPLICE, "splice")               \
-    X(CLOSE_RANGE, "close_range")     \
-    X(SELECT, "select")               \
-    X(IO_URING_SETUP, "io_uring_setup")
+#define TRACE_OPERATIONS(X)             \
+    X(SOCKET, "socket")                 \
+    X(BIND, "bind")                     \
+    X(CONNECT, "connect")               \
+    X(LISTEN, "listen")                 \
+    X(ACCEPT, "accept")                 \
+    X(ACCEPT4, "accept4")               \
+    X(READ, "read")                     \
+    X(WRITE, "write")                   \
+    X(CLOSE, "close")                   \
+    X(SHUTDOWN, "shutdown")             \
+    X(GETSOCKOPT, "getsockopt")         \
+    X(SETSOCKOPT, "setsockopt")         \
+    X(GETSOCKNAME, "getsockname")       \
+    X(RECVFROM, "recvfrom")             \
+    X(SENDTO, "sendto")                 \
+    X(SENDMSG, "sendmsg")               \
+    X(SENDFILE, "sendfile")             \
+    X(POLL, "poll")                     \
+    X(EPOLL_CREATE1, "epoll_create1")   \
+    X(EPOLL_CTL, "epoll_ctl")           \
+    X(EPOLL_WAIT, "epoll_wait")         \
+    X(EVENTFD2, "eventfd2")             \
+    X(GETPEERNAME, "getpeername")       \
+    X(SOCKETPAIR, "socketpair")         \
+    X(RECVMSG, "recvmsg")               \
+    X(FCNTL, "fcntl")                   \
+    X(IOCTL, "ioctl")                   \
+    X(READV, "readv")                   \
+    X(WRITEV, "writev")                 \
+    X(RECVMMSG, "recvmmsg")             \
+    X(SENDMMSG, "sendmmsg")             \
+    X(PPOLL, "ppoll")                   \
+    X(PSELECT6, "pselect6")             \
+    X(EPOLL_CREATE, "epoll_create")     \
+    X(EPOLL_PWAIT, "epoll_pwait")       \
+    X(EPOLL_PWAIT2, "epoll_pwait2")     \
+    X(EVENTFD, "eventfd")               \
+    X(DUP, "dup")                       \
+    X(DUP2, "dup2")                     \
+    X(DUP3, "dup3")                     \
+    X(SPLICE, "splice")                 \
+    X(CLOSE_RANGE, "close_range")       \
+    X(SELECT, "select")                 \
+    X(IO_URING_SETUP, "io_uring_setup") \
+    X(IO_URING_ENTER, "io_uring_enter") \
+    X(IO_URING_REGISTER, "io_uring_register")
 
 enum trace_operation {
 #define X(name, text) TRACE_##name,

@@ -18,18 +18,34 @@ LAYERS = {
     "http": {"base"},
     "server": {"base", "trace", "socket", "event_loop", "http"},
     "echo": {"base", "trace", "socket", "event_loop"},
-    "python": {"base", "trace", "frames", "socket", "event_loop", "http", "server", "echo"},
+    "exact": {"base", "trace", "frames", "stacks"},
+    "python": {
+        "base",
+        "trace",
+        "frames",
+        "socket",
+        "event_loop",
+        "http",
+        "server",
+        "echo",
+        "exact",
+    },
     "preload": {"base", "trace", "frames", "stacks"},
 }
 
 # System headers that only some layers may include, and which: the network's are the two doors to
 # the kernel, whose own headers pass on to the layers above what these need of them.
-NETWORK = {"socket", "event_loop", "preload"}
+NETWORK = {"socket", "event_loop", "preload", "exact"}
 SYSTEM_HEADERS = {
     r"Python\.h|structmember\.h|frameobject\.h|datetime\.h": {"python"},
     r"sys/socket\.h|sys/un\.h|netinet/.*|arpa/.*|netdb\.h|net/.*|linux/(tcp|in|if).*": NETWORK,
-    r"sys/epoll\.h|sys/eventfd\.h|sys/signalfd\.h|sys/timerfd\.h": {"event_loop", "preload"},
+    r"sys/epoll\.h|sys/eventfd\.h|sys/signalfd\.h|sys/timerfd\.h": {
+        "event_loop",
+        "preload",
+        "exact",
+    },
     r"poll\.h|sys/poll\.h|sys/select\.h|sys/sendfile\.h|liburing\.h": NETWORK,
+    r"sys/ptrace\.h|sys/wait\.h|sys/prctl\.h|linux/(seccomp|filter|ptrace)\.h": {"exact"},
     r"x86intrin\.h|immintrin\.h": {"base"},
 }
 

@@ -14,7 +14,18 @@ import sys
 from typing import NamedTuple
 
 SOURCE = pathlib.Path(__file__).parents[2] / "src"
-CORE = {"base", "trace", "frames", "stacks", "socket", "event_loop", "http", "server", "echo"}
+CORE = {
+    "base",
+    "trace",
+    "frames",
+    "stacks",
+    "socket",
+    "event_loop",
+    "http",
+    "server",
+    "echo",
+    "exact",
+}
 CORE_AND_PYTHON = CORE | {"python"}
 
 
@@ -38,6 +49,7 @@ RULES = [
             "socket/kernel.c": ("*", "the door to the network: one function a system call"),
             "event_loop/kernel_epoll.c": ("*", "the door to epoll(7) and eventfd(2)"),
             "socket/address.c": ("getaddrinfo", "a host's name, when its address is parsed"),
+            "exact/launch.c": ("syscall", "close_range(2), which an older glibc does not have"),
         },
     ),
     Rule(
@@ -59,6 +71,11 @@ RULES = [
                 "a part of a file that sendfile(2) cannot send",
             ),
             "frames/remote.c": ("open read close", "what another process has in /proc"),
+            "exact/tracee.c": ("open read close", "the door to ptrace(2), and to /proc"),
+            "exact/launch.c": (
+                "open read write close pipe2 dup2 fcntl",
+                "the processes that it begins wait for one another, and keep nothing of ours",
+            ),
             "socket/listener.c": ("fcntl", "flags of a descriptor that was handed to us"),
         },
     ),
@@ -71,6 +88,7 @@ RULES = [
         {
             "base/memory.c": ("malloc calloc realloc reallocarray free", "the home of allocation"),
             "socket/port_owner.c": ("fopen opendir", "reads /proc, after a bind(2) has failed"),
+            "exact/tracee.c": ("opendir", "the threads of a process are listed in /proc"),
         },
     ),
     Rule(
@@ -80,6 +98,7 @@ RULES = [
         {
             "trace/recording.c": ("mmap munmap", "the recording is a mapped file"),
             "trace/growth.c": ("mremap munmap", "of which more is mapped as it grows"),
+            "exact/launch.c": ("mmap munmap", "what the processes that it begins share"),
             "stacks/numbers.c": ("mmap munmap", "made in a program that may be in malloc(3)"),
         },
     ),
@@ -101,7 +120,18 @@ RULES = [
         "exit _exit _Exit quick_exit abort raise kill tgkill atexit on_exit pthread_exit"
         " pthread_kill pthread_cancel Py_Exit Py_FatalError Py_FatalErrorFunc",
         CORE_AND_PYTHON,
-        {},
+        {"exact/launch.c": ("_exit", "the processes that it begins end there")},
+    ),
+    Rule(
+        "another process's",
+        "ptrace process_vm_readv process_vm_writev kcmp pidfd_* wait wait3 wait4 waitpid waitid"
+        " prctl fork vfork clone execve execv execvp execvpe fexecve posix_spawn posix_spawnp",
+        CORE_AND_PYTHON,
+        {
+            "exact/tracee.c": ("ptrace process_vm_readv waitpid", "the door to ptrace(2)"),
+            "exact/launch.c": ("fork execve prctl waitpid", "begins the program and its tracer"),
+            "frames/memory.c": ("process_vm_readv", "the memory of the process that it walks"),
+        },
     ),
     Rule(
         "the environment",

@@ -112,6 +112,11 @@ def make_trace_parser() -> argparse.ArgumentParser:
         help="Every call of a Python function, too, and of a C function by Python.",
     )
     parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="By ptrace(2): each call as the kernel has it, however the program makes it; slower.",
+    )
+    parser.add_argument(
         "--max-size",
         type=size,
         metavar="SIZE",
@@ -134,7 +139,7 @@ def find(name: str) -> str | None:
     return None
 
 
-def check_program(name: str) -> None:
+def check_program(name: str, is_exact: bool) -> None:
     """Say what is wrong with what is to be run, before it is."""
     path = find(name)
     if path is None:
@@ -146,12 +151,15 @@ def check_program(name: str) -> None:
     changes_user = status.st_mode & stat.S_ISUID and status.st_uid != os.geteuid()
     changes_group = status.st_mode & stat.S_ISGID and status.st_gid != os.getegid()
     if changes_user or changes_group:
+        why = "the loader takes no library of others into such a program"
+        if is_exact:
+            why = "the kernel would not let it become another user while it is traced"
         refuse(
-            f"cannot trace {name}: it is set-uid or set-gid, and the loader takes no library of "
-            f"others into such a program. Trace it as the user that it becomes.",
+            f"cannot trace {name}: it is set-uid or set-gid, and {why}. Trace it as the user that "
+            "it becomes.",
             EXIT_NOT_EXECUTABLE,
         )
-    if is_static(path):
+    if is_static(path) and not is_exact:
         cli.say(
             f"{name} is statically linked: it makes its kernel calls without the C library that is "
             "watched here; only what it starts can be seen"
@@ -241,7 +249,7 @@ def trace_main(arguments: Sequence[str]) -> None:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("which program? zolal trace -- COMMAND, for example: -- python app.py")
-    check_program(command[0])
+    check_program(command[0], options.exact)
     if options.output is not None:
         check_output(options.output)
     # Who asks for a size is to have it, on a disk if need be.
@@ -252,7 +260,7 @@ def trace_main(arguments: Sequence[str]) -> None:
     except OSError as error:
         cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
     try:
-        status = run.run(command, folder, min(options.max_size, 1 << 30), options.calls)
+        status = run_traced(command, folder, options)
         if not recordings_in(folder.path) and not is_static(find(command[0]) or ""):
             cli.say(why_nothing(command[0]))
         tell(folder, options.view, options.output, options.report)
@@ -261,6 +269,18 @@ def trace_main(arguments: Sequence[str]) -> None:
     finally:
         folder.remove()
     end_as(status)
+
+
+def run_traced(command: list[str], folder: Folder, options: argparse.Namespace) -> int:
+    most = min(options.max_size, 1 << 30)
+    if not options.exact:
+        return run.run(command, folder, most, options.calls)
+    from zolal.trace.exact import NotTraced
+
+    try:
+        return run.run_exact(find(command[0]) or command[0], command, folder, most, False)
+    except NotTraced as error:
+        cli.fail(f"cannot trace {command[0]}: {error}", EXIT_NOT_EXECUTABLE)
 
 
 def tell(folder: Folder, view: str | None, output: str | None, report: str | None) -> None:

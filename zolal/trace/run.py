@@ -8,6 +8,10 @@ import signal
 from zolal.trace.store import Folder
 from zolal.trace.witness import Witness
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 LIBRARY = "zolal_preload.so"
 SIZE_LEAST = 1 << 20
 SIZE_ENOUGH = 16 << 20
@@ -30,21 +34,45 @@ def environment(folder: Folder, size: int, calls: bool = False) -> dict[str, str
 
 
 def run(command: list[str], folder: Folder, size: int, calls: bool = False) -> int:
-    """Run it to its end; its exit code, or -signal. It has our descriptors, and is in our process
-    group: Ctrl-C is its to handle, and what else asks us alone to end is passed on. OSError when it
-    cannot be started."""
-    passed = (signal.SIGTERM, signal.SIGHUP)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*passed, signal.SIGINT, signal.SIGCHLD))
-    try:
+    """Run it to its end; its exit code, or -signal. OSError when it cannot be started."""
+    variables = environment(folder, size, calls)
+
+    def start(mask: Iterable[int]) -> int:
         # As a shell would start it, less what Python ignores. The module subprocess would take
         # longer to import than all else here.
-        child = os.posix_spawnp(
+        return os.posix_spawnp(
             command[0],
             command,
-            environment(folder, size, calls),
+            variables,
             setsigmask=mask,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
+
+    return follow(start, folder)
+
+
+def run_exact(path: str, command: list[str], folder: Folder, size: int, has_all: bool) -> int:
+    """The same by ptrace(2). exact.NotTraced where that is not allowed."""
+    from zolal.trace.exact import Program
+
+    started = []
+
+    def start(mask: Iterable[int]) -> int:
+        started.append(Program(path, command, folder, size, has_all, mask))
+        return started[0].pid
+
+    status = follow(start, folder)
+    started[0].check()
+    return status
+
+
+def follow(start: Callable[[Iterable[int]], int], folder: Folder) -> int:
+    """Start a program, and wait for its end. It has our descriptors, and is in our process group:
+    Ctrl-C is its to handle, and what else asks us alone to end is passed on."""
+    passed = (signal.SIGTERM, signal.SIGHUP)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*passed, signal.SIGINT, signal.SIGCHLD))
+    try:
+        child = start(mask)
         witness = Witness()
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             number = signal.sigwait((*passed, signal.SIGCHLD))

@@ -1,0 +1,303 @@
+#include "exact/tracer.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "exact/filter.h"
+
+/* What a call returns that a signal has interrupted, on its way to a signal handler or to being
+ * made again; programs never see them (linux/errno.h). */
+enum { RESTART_FIRST = 512, RESTART_LAST = 516, RESTART_NOT = 515 };
+
+static bool is_to_be_made_again(int64_t result)
+{
+    return result <= -RESTART_FIRST && result >= -RESTART_LAST && result != -RESTART_NOT;
+}
+
+/* ------------------------------------------------------------------------------- recording */
+
+/* It has ended, at `t1`. */
+static void record(struct tracer *tracer, struct thread *thread, const struct call *call,
+                   int64_t result, uint64_t t1)
+{
+    struct call_told told;
+    char line[FIRST_LINE_SIZE];
+    if (!processes_write(&tracer->all, thread))
+        return;
+    call_tell(call, thread->tid, result, &told);
+    told.outside.t1 = t1;
+    told.outside.place = processes_place(thread);
+    size_t len = call_first_line(call, &told, thread->tid, line);
+    trace_call_outside(&told.outside, told.args, told.args_len);
+    if (len > 0)
+        trace_first_line(told.outside.fd, told.way, slice_of(line, len));
+    if (call->kind->op == TRACE_IO_URING_ENTER || call->kind->op == TRACE_IO_URING_SETUP)
+        processes_note(thread, "it uses io_uring: what it asks for in its rings are no calls, and "
+                               "is not shown");
+}
+
+/* Of the interrupted calls the latest has not been made again: for its caller it has failed. */
+static void end_interrupted(struct tracer *tracer, struct thread *thread)
+{
+    const struct interrupted *latest = &thread->interrupts[--thread->interrupted];
+    record(tracer, thread, &latest->call, -EINTR, latest->t1);
+}
+
+static void keep_interrupted(struct tracer *tracer, struct thread *thread, uint64_t t1)
+{
+    if (thread->interrupted == INTERRUPTED_MOST) {
+        memmove(thread->interrupts, thread->interrupts + 1,
+                (INTERRUPTED_MOST - 1) * sizeof(*thread->interrupts));
+        thread->interrupted--;
+    }
+    thread->interrupts[thread->interrupted++] = (struct interrupted){thread->call, t1, false};
+}
+
+/* Is it the latest of the interrupted calls, which the kernel makes again? */
+static bool is_made_again(const struct thread *thread, const struct tracee_call *call)
+{
+    if (thread->interrupted == 0)
+        return false;
+    const struct tracee_call *before = &thread->interrupts[thread->interrupted - 1].call.entered;
+    return call->instruction == before->instruction && call->stack == before->stack &&
+           (call->number == before->number || call->number == SYS_restart_syscall);
+}
+
+/* ----------------------------------------------------------------------------------- calls */
+
+static void note_foreign(struct tracer *tracer, struct thread *thread)
+{
+    if (processes_write(&tracer->all, thread))
+        processes_note(thread, "it makes calls of a 32-bit program, which are not recorded");
+}
+
+static bool is_foreign(const struct tracee_call *call)
+{
+    return call->machine != FILTER_MACHINE || call->number >= FILTER_X32;
+}
+
+/* A handler of signals returns. */
+static void leave_handler(struct thread *thread)
+{
+    for (size_t i = thread->interrupted; i-- > 0;) {
+        if (thread->interrupts[i].is_in_handler) {
+            thread->interrupts[i].is_in_handler = false;
+            return;
+        }
+    }
+}
+
+/* What is not recorded, but says something. */
+static void take_aside(struct tracer *tracer, struct thread *thread, const struct tracee_call *call)
+{
+    if (call->number == SYS_rt_sigreturn)
+        leave_handler(thread);
+    else if (call->number == SYS_ptrace && processes_write(&tracer->all, thread))
+        processes_note(thread, "it calls ptrace: who is traced cannot be traced by another");
+}
+
+static void enter_call(struct tracer *tracer, struct thread *thread,
+                       const struct tracee_call *entered)
+{
+    struct call *call = &thread->call;
+    if (is_made_again(thread, entered)) {
+        *call = thread->interrupts[--thread->interrupted].call;
+        thread->is_in_call = true;
+        return;
+    }
+    while (thread->interrupted > 0 && entered->number != SYS_rt_sigreturn &&
+           !thread->interrupts[thread->interrupted - 1].is_in_handler)
+        end_interrupted(tracer, thread);
+    call->kind = call_kind_of(entered->number);
+    if (!call->kind) {
+        take_aside(tracer, thread, entered);
+        return;
+    }
+    call->entered = *entered;
+    if (!call_is_watched(call, thread->tid))
+        return;
+    thread->is_in_call = true;
+    call_begin(call, thread->tid);
+    call->t0 = clock_ticks();
+}
+
+static void leave_call(struct tracer *tracer, struct thread *thread, int64_t result, uint64_t now)
+{
+    if (!thread->is_in_call)
+        return;
+    thread->is_in_call = false;
+    if (is_to_be_made_again(result))
+        keep_interrupted(tracer, thread, now);
+    else
+        record(tracer, thread, &thread->call, result, now);
+}
+
+static void at_call(struct tracer *tracer, struct thread *thread)
+{
+    struct tracee_call call;
+    uint64_t now = clock_ticks();
+    if (tracee_look(thread->tid, &call) < 0 || thread->process->is_ours_yet)
+        return;
+    if (call.stage == TRACEE_LEAVES) {
+        leave_call(tracer, thread, call.result, now);
+    } else if (call.stage == TRACEE_ENTERS) {
+        thread->is_in_call = false;
+        if (is_foreign(&call))
+            note_foreign(tracer, thread);
+        else
+            enter_call(tracer, thread, &call);
+    }
+}
+
+/* ----------------------------------------------------------------------------------- stops */
+
+static void go_on(struct tracer *tracer, pid_t tid, struct thread *thread, enum tracee_way way,
+                  int signal)
+{
+    if (tracer->is_leaving) {
+        way = TRACEE_DETACHED;
+    } else if (way == TRACEE_FREE) {
+        bool stops = thread && (!tracer->is_filtered || thread->is_in_call);
+        way = stops ? TRACEE_TO_CALL : TRACEE_FREE;
+    }
+    /* One that has been killed meanwhile says so next. */
+    tracee_go(tid, way, signal);
+    if (way == TRACEE_DETACHED && thread)
+        processes_remove(&tracer->all, thread);
+}
+
+/* A signal is about to be delivered: the call that it has interrupted may be in a handler's shade
+ * from now on. */
+static void at_signal(struct thread *thread, int signal)
+{
+    if (thread->interrupted == 0)
+        return;
+    int64_t caught = tracee_status(thread->tid, "SigCgt", 16);
+    if (caught != -1 && (uint64_t)caught >> (signal - 1) & 1)
+        thread->interrupts[thread->interrupted - 1].is_in_handler = true;
+}
+
+static void at_exec(struct tracer *tracer, struct thread *thread)
+{
+    if (tracer->page->filter_code != 0)
+        tracer->is_filtered = false;
+    unsigned long former = (unsigned long)thread->tid;
+    struct tracee_call call;
+    tracee_message(thread->tid, &former);
+    processes_exec(&tracer->all, thread, (pid_t)former);
+    if (tracee_look(thread->tid, &call) == 0 && call.machine != FILTER_MACHINE)
+        note_foreign(tracer, thread);
+}
+
+static void at_stop(struct tracer *tracer, pid_t tid, int status)
+{
+    struct thread *thread = processes_find(&tracer->all, tid);
+    int signal = WSTOPSIG(status), event = status >> 16;
+    enum tracee_way way = TRACEE_FREE;
+    if (!thread)
+        thread = processes_add(&tracer->all, tid);
+    if (event == PTRACE_EVENT_STOP && signal != SIGTRAP)
+        way = TRACEE_STOPPED;
+    else if (thread && (event == PTRACE_EVENT_SECCOMP || signal == (SIGTRAP | 0x80)))
+        at_call(tracer, thread);
+    else if (thread && event == PTRACE_EVENT_EXEC)
+        at_exec(tracer, thread);
+    else if (thread && event == 0)
+        at_signal(thread, signal);
+    bool is_delivered = event == 0 && signal != (SIGTRAP | 0x80);
+    go_on(tracer, tid, thread, way, is_delivered ? signal : 0);
+}
+
+/* Let go of all: who runs is to stop for it. */
+static void leave(struct tracer *tracer)
+{
+    size_t buckets = sizeof(tracer->all.threads) / sizeof(*tracer->all.threads);
+    tracer->is_leaving = true;
+    for (size_t i = 0; i < buckets; i++)
+        for (const struct thread *thread = tracer->all.threads[i]; thread; thread = thread->next)
+            tracee_interrupt(thread->tid);
+}
+
+static void at_end(struct tracer *tracer, pid_t tid)
+{
+    struct thread *thread = processes_find(&tracer->all, tid);
+    if (thread)
+        processes_remove(&tracer->all, thread);
+}
+
+void tracer_run(struct tracer *tracer, pid_t first)
+{
+    int status;
+    pid_t tid;
+    while ((tid = tracee_wait(&status)) != -ECHILD) {
+        if (tracer->has_to_stop && *tracer->has_to_stop && !tracer->is_leaving)
+            leave(tracer);
+        if (tid < 0)
+            continue;
+        if (WIFSTOPPED(status)) {
+            at_stop(tracer, tid, status);
+            continue;
+        }
+        at_end(tracer, tid);
+        if (tid == first) {
+            tracer->page->status = status;
+            tracer->page->has_ended = 1;
+        }
+    }
+    processes_end(&tracer->all);
+}
+
+/* -------------------------------------------------------------------------------- beginning */
+
+int tracer_seize(struct tracer *tracer, pid_t pid)
+{
+    int result = tracee_seize(pid, tracer->is_filtered);
+    if (result < 0)
+        return result;
+    struct thread *thread = processes_add(&tracer->all, pid);
+    if (!thread)
+        return -ENOMEM;
+    thread->process->is_ours_yet = true;
+    return 0;
+}
+
+/* One that does not let itself be traced, any more or at all, is left out; the first such is told.
+ */
+struct seizing {
+    struct tracer *tracer;
+    size_t new;
+    int result;
+};
+
+static void seize_one(void *context, pid_t tid)
+{
+    struct seizing *seizing = context;
+    if (processes_find(&seizing->tracer->all, tid))
+        return;
+    int result = tracee_seize(tid, false);
+    if (result == 0 && !processes_add(&seizing->tracer->all, tid))
+        result = -ENOMEM;
+    if (result == 0) {
+        seizing->new ++;
+        tracee_interrupt(tid);
+    } else if (result != -ESRCH && seizing->result == 0) {
+        seizing->result = result;
+    }
+}
+
+int tracer_seize_all(struct tracer *tracer, pid_t pid)
+{
+    struct seizing seizing = {.tracer = tracer};
+    do {
+        seizing.new = 0;
+        int result = tracee_threads(pid, seize_one, &seizing);
+        if (result < 0 || seizing.result < 0)
+            return result < 0 ? result : seizing.result;
+    } while (seizing.new > 0); /* one that we had not yet may have begun another */
+    return 0;
+}
