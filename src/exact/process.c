@@ -164,6 +164,7 @@ void processes_exec(struct processes *all, struct thread *thread, pid_t former)
         processes_remove(all, other);
     }
     thread->interrupted = 0;
+    thread->is_returning = false;
     thread->python = 0;
     stop_writing(thread);
     if (process->recording)
@@ -184,6 +185,16 @@ void processes_end(struct processes *all)
 
 /* ------------------------------------------------------------------------------------ Python */
 
+#define HIDES                                                                                      \
+    "it does not let itself be looked into (PR_SET_DUMPABLE, prctl(2)): what its memory holds is " \
+    "not shown"
+
+static bool may_look(const struct process *process, pid_t tid)
+{
+    char byte;
+    return tracee_read(tid, process->frames.runtime, &byte, 1) != -EPERM;
+}
+
 /* Search for an interpreter: at once, then ever more rarely, since a program may load one late. */
 static bool search(struct process *process, pid_t tid)
 {
@@ -198,8 +209,7 @@ static bool search(struct process *process, pid_t tid)
     if (process->has_python || result == -ENOSYS)
         describe(process, result == -ENOSYS);
     if (result == -EPERM)
-        note(process, "it does not let itself be looked into (PR_SET_DUMPABLE, prctl(2)): what its "
-                      "memory holds is not shown");
+        note(process, HIDES);
     return process->has_python;
 }
 
@@ -213,6 +223,8 @@ uint32_t processes_place(struct thread *thread)
     process->frames.pid = thread->tid; /* the first thread may have ended, and its memory with it */
     enum frames_end end = frames_walk_remote(&process->frames, thread->tid, &thread->python, keys,
                                              TRACE_FRAMES_MAX, &count);
+    if (end > FRAMES_MORE && !may_look(process, thread->tid))
+        note(process, HIDES);
     numbers_note(recording_header_of(process->recording), end);
     if (end > FRAMES_MORE || count == 0 || !process->numbers.memos)
         return 0;

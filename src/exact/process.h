@@ -38,11 +38,11 @@ struct thread {
     struct recorder recorder;
     uint64_t python; /* where its PyThreadState is (frames_walk_remote) */
     bool is_in_call;
+    bool is_returning; /* from a signal handler that has begun in an interrupted call */
     struct call call;
     size_t interrupted; /* how many of these; the last is the latest */
     struct interrupted {
         struct call call;
-        uint64_t t1;
         bool is_in_handler; /* a signal handler has begun since, and has not returned */
     } interrupts[INTERRUPTED_MOST];
 };

@@ -14,6 +14,9 @@
  * made again; programs never see them (linux/errno.h). */
 enum { RESTART_FIRST = 512, RESTART_LAST = 516, RESTART_NOT = 515 };
 
+/* The machine's instruction for a call is no longer: 2 bytes on x86-64, 4 on aarch64. */
+enum { CALL_LENGTH_MOST = 4 };
+
 static bool is_to_be_made_again(int64_t result)
 {
     return result <= -RESTART_FIRST && result >= -RESTART_LAST && result != -RESTART_NOT;
@@ -41,31 +44,50 @@ static void record(struct tracer *tracer, struct thread *thread, const struct ca
                                "is not shown");
 }
 
-/* Of the interrupted calls the latest has not been made again: for its caller it has failed. */
-static void end_interrupted(struct tracer *tracer, struct thread *thread)
-{
-    const struct interrupted *latest = &thread->interrupts[--thread->interrupted];
-    record(tracer, thread, &latest->call, -EINTR, latest->t1);
-}
+/* --------------------------------------------------------------------- calls that are interrupted
+ */
 
-static void keep_interrupted(struct tracer *tracer, struct thread *thread, uint64_t t1)
+/* A signal has interrupted it: whether it is made again, or has failed, shows when the signal's
+ * handler returns. Without one it is made again. */
+static void keep_interrupted(struct thread *thread)
 {
-    if (thread->interrupted == INTERRUPTED_MOST) {
+    if (thread->interrupted == INTERRUPTED_MOST) { /* handlers that never return: longjmp(3) */
         memmove(thread->interrupts, thread->interrupts + 1,
                 (INTERRUPTED_MOST - 1) * sizeof(*thread->interrupts));
         thread->interrupted--;
     }
-    thread->interrupts[thread->interrupted++] = (struct interrupted){thread->call, t1, false};
+    thread->interrupts[thread->interrupted++] = (struct interrupted){thread->call, false};
+}
+
+static struct interrupted *latest_interrupted(struct thread *thread)
+{
+    return thread->interrupted > 0 ? &thread->interrupts[thread->interrupted - 1] : NULL;
 }
 
 /* Is it the latest of the interrupted calls, which the kernel makes again? */
-static bool is_made_again(const struct thread *thread, const struct tracee_call *call)
+static bool is_made_again(const struct interrupted *latest, const struct tracee_call *call)
 {
-    if (thread->interrupted == 0)
-        return false;
-    const struct tracee_call *before = &thread->interrupts[thread->interrupted - 1].call.entered;
-    return call->instruction == before->instruction && call->stack == before->stack &&
+    const struct tracee_call *before = &latest->call.entered;
+    return !latest->is_in_handler && call->instruction == before->instruction &&
+           call->stack == before->stack &&
            (call->number == before->number || call->number == SYS_restart_syscall);
+}
+
+/* A handler has returned, to the place that `returned` says: behind the call that was interrupted,
+ * or to it; elsewhere where it was not this call's. */
+static void leave_handler(struct tracer *tracer, struct thread *thread,
+                          const struct tracee_call *returned, uint64_t now)
+{
+    struct interrupted *latest = latest_interrupted(thread);
+    thread->is_returning = false;
+    if (!latest || returned->stack != latest->call.entered.stack)
+        return;
+    if (returned->instruction == latest->call.entered.instruction) {
+        thread->interrupted--;
+        record(tracer, thread, &latest->call, -EINTR, now);
+    } else if (latest->call.entered.instruction - returned->instruction <= CALL_LENGTH_MOST) {
+        latest->is_in_handler = false;
+    }
 }
 
 /* ----------------------------------------------------------------------------------- calls */
@@ -81,22 +103,11 @@ static bool is_foreign(const struct tracee_call *call)
     return call->machine != FILTER_MACHINE || call->number >= FILTER_X32;
 }
 
-/* A handler of signals returns. */
-static void leave_handler(struct thread *thread)
-{
-    for (size_t i = thread->interrupted; i-- > 0;) {
-        if (thread->interrupts[i].is_in_handler) {
-            thread->interrupts[i].is_in_handler = false;
-            return;
-        }
-    }
-}
-
 /* What is not recorded, but says something. */
 static void take_aside(struct tracer *tracer, struct thread *thread, const struct tracee_call *call)
 {
     if (call->number == SYS_rt_sigreturn)
-        leave_handler(thread);
+        thread->is_returning = thread->interrupted > 0;
     else if (call->number == SYS_ptrace && processes_write(&tracer->all, thread))
         processes_note(thread, "it calls ptrace: who is traced cannot be traced by another");
 }
@@ -105,14 +116,13 @@ static void enter_call(struct tracer *tracer, struct thread *thread,
                        const struct tracee_call *entered)
 {
     struct call *call = &thread->call;
-    if (is_made_again(thread, entered)) {
-        *call = thread->interrupts[--thread->interrupted].call;
+    struct interrupted *latest = latest_interrupted(thread);
+    if (latest && is_made_again(latest, entered)) {
+        thread->interrupted--;
+        *call = latest->call;
         thread->is_in_call = true;
         return;
     }
-    while (thread->interrupted > 0 && entered->number != SYS_rt_sigreturn &&
-           !thread->interrupts[thread->interrupted - 1].is_in_handler)
-        end_interrupted(tracer, thread);
     call->kind = call_kind_of(entered->number);
     if (!call->kind) {
         take_aside(tracer, thread, entered);
@@ -126,15 +136,18 @@ static void enter_call(struct tracer *tracer, struct thread *thread,
     call->t0 = clock_ticks();
 }
 
-static void leave_call(struct tracer *tracer, struct thread *thread, int64_t result, uint64_t now)
+static void leave_call(struct tracer *tracer, struct thread *thread, const struct tracee_call *left,
+                       uint64_t now)
 {
+    if (thread->is_returning)
+        leave_handler(tracer, thread, left, now);
     if (!thread->is_in_call)
         return;
     thread->is_in_call = false;
-    if (is_to_be_made_again(result))
-        keep_interrupted(tracer, thread, now);
+    if (is_to_be_made_again(left->result))
+        keep_interrupted(thread);
     else
-        record(tracer, thread, &thread->call, result, now);
+        record(tracer, thread, &thread->call, left->result, now);
 }
 
 static void at_call(struct tracer *tracer, struct thread *thread)
@@ -144,7 +157,7 @@ static void at_call(struct tracer *tracer, struct thread *thread)
     if (tracee_look(thread->tid, &call) < 0 || thread->process->is_ours_yet)
         return;
     if (call.stage == TRACEE_LEAVES) {
-        leave_call(tracer, thread, call.result, now);
+        leave_call(tracer, thread, &call, now);
     } else if (call.stage == TRACEE_ENTERS) {
         thread->is_in_call = false;
         if (is_foreign(&call))
@@ -162,7 +175,7 @@ static void go_on(struct tracer *tracer, pid_t tid, struct thread *thread, enum 
     if (tracer->is_leaving) {
         way = TRACEE_DETACHED;
     } else if (way == TRACEE_FREE) {
-        bool stops = thread && (!tracer->is_filtered || thread->is_in_call);
+        bool stops = thread && (!tracer->is_filtered || thread->is_in_call || thread->is_returning);
         way = stops ? TRACEE_TO_CALL : TRACEE_FREE;
     }
     /* One that has been killed meanwhile says so next. */
@@ -175,11 +188,11 @@ static void go_on(struct tracer *tracer, pid_t tid, struct thread *thread, enum 
  * from now on. */
 static void at_signal(struct thread *thread, int signal)
 {
-    if (thread->interrupted == 0)
+    struct interrupted *latest = latest_interrupted(thread);
+    if (!latest || latest->is_in_handler)
         return;
     int64_t caught = tracee_status(thread->tid, "SigCgt", 16);
-    if (caught != -1 && (uint64_t)caught >> (signal - 1) & 1)
-        thread->interrupts[thread->interrupted - 1].is_in_handler = true;
+    latest->is_in_handler = caught != -1 && (uint64_t)caught >> (signal - 1) & 1;
 }
 
 static void at_exec(struct tracer *tracer, struct thread *thread)

@@ -6,7 +6,19 @@ import subprocess
 import sys
 
 import pytest
+import tracing
 from running import PATIENCE
+
+WAYS = {"library": [], "exact": ["--exact"]}
+"""How a program may be traced."""
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """The options for it, which tracing.trace uses."""
+    options = WAYS[request.param]
+    monkeypatch.setattr(tracing, "WAY", options)
+    return options
 
 
 class Traced:

@@ -21,6 +21,7 @@ import socket
 a, b = socket.socketpair()
 a.send(b"hello"); b.recv(5)
 """
+pytestmark = pytest.mark.usefixtures("way")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
 
 
@@ -220,7 +221,7 @@ def test_ends_by_a_signal(tmp_path, number):
     assert counted(calls)["recvfrom"] == 1
 
 
-def test_signals_are_as_they_were(tmp_path):
+def test_signals_are_as_they_were(tmp_path, way):
     """Which are ignored, and which are blocked."""
     text = """
 import signal
@@ -230,7 +231,7 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
     same(python(text), tmp_path)
     ignored = "trap '' HUP USR1 INT; exec \"$@\""
     plain = run(["sh", "-c", ignored, "sh", *python(text)], tmp_path)
-    words = [*ZOLAL, "trace", "-o", tmp_path / "kept", "--", *python(text)]
+    words = [*ZOLAL, "trace", *way, "-o", tmp_path / "kept", "--", *python(text)]
     assert run(["sh", "-c", ignored, "sh", *words], tmp_path) == plain
 
 
@@ -251,11 +252,11 @@ b.recv(1)
 @pytest.mark.parametrize(
     "number, to_group", [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGINT, True)]
 )
-def test_a_signal_to_trace_is_the_program_s(tmp_path, number, to_group):
+def test_a_signal_to_trace_is_the_program_s(tmp_path, way, number, to_group):
     """Ctrl-C goes to all of the group."""
     kept = tmp_path / "kept.trace"
     process = subprocess.Popen(
-        [*ZOLAL, "trace", "-o", kept, "--", *python(WAITS)],
+        [*ZOLAL, "trace", *way, "-o", kept, "--", *python(WAITS)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
@@ -363,12 +364,12 @@ a.send(b"after")
 
 
 @pytest.mark.parametrize("size", ["100", "100000"])
-def test_a_limit_that_was_there_before(tmp_path, size):
+def test_a_limit_that_was_there_before(tmp_path, way, size):
     """A shell's ulimit: what is recorded is less, or nothing; the program goes on."""
     text = TALK + "print('goes on')"
     limit = f'ulimit -f {size}; exec "$@"'
     plain = run(["sh", "-c", limit, "sh", *python(text)], tmp_path)
-    words = [*ZOLAL, "trace", "--summary", "--", *python(text)]
+    words = [*ZOLAL, "trace", *way, "--summary", "--", *python(text)]
     ended = run(["sh", "-c", limit, "sh", *words], tmp_path)
     assert (ended.status, ended.out) == (plain.status, plain.out) == (0, b"goes on\n")
 
@@ -441,7 +442,7 @@ with open("/dev/shm/big", "wb", 0) as big:
 
 
 @needs_root
-def test_a_full_disk_ends_the_recording(tmp_path):
+def test_a_full_disk_ends_the_recording(tmp_path, way):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", disk], tmp_path)
@@ -449,7 +450,7 @@ def test_a_full_disk_ends_the_recording(tmp_path):
         pytest.skip(f"no file system can be mounted here: {mounted.err.decode()}")
     try:
         text = TALK + FILLS_SHM
-        command = [*ZOLAL, "trace", "--summary", "--", *python(text)]
+        command = [*ZOLAL, "trace", *way, "--summary", "--", *python(text)]
         ended = run(["unshare", "-m", "sh", "-c", OVER_SHM, disk, *command], tmp_path)
         assert (ended.status, ended.out) == (0, b"goes on\n")
         assert b"sendto" in ended.err
@@ -463,17 +464,18 @@ def test_a_full_disk_ends_the_recording(tmp_path):
 
 
 @needs_root
-def test_set_uid_programs_are_refused(tmp_path):
+def test_set_uid_programs_are_refused(tmp_path, way):
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         program = pathlib.Path(folder, "su-true")
         program.write_bytes(pathlib.Path("/bin/true").read_bytes())
         os.chown(program, pwd.getpwnam("nobody").pw_uid, -1)
         program.chmod(0o4755)
-        ended = run([*ZOLAL, "trace", "--", program], tmp_path)
+        ended = run([*ZOLAL, "trace", *way, "--", program], tmp_path)
     assert ended.status == 126
     assert b"set-uid" in ended.err
 
 
+@pytest.mark.parametrize("way", ["library"], indirect=True)
 def test_static_programs_are_said(tmp_path):
     plain = run(hard("threads", "hard_static"), tmp_path)
     ended = run([*ZOLAL, "trace", "--", *hard("threads", "hard_static")], tmp_path)
@@ -481,6 +483,7 @@ def test_static_programs_are_said(tmp_path):
     assert b"statically linked" in ended.err
 
 
+@pytest.mark.parametrize("way", ["library"], indirect=True)
 def test_programs_of_address_sanitizer_are_said(tmp_path):
     """They end by themselves, unless they are told that another library may come first."""
     text = "#include <sys/socket.h>\nint main(void) { return socket(1, 1, 0) != 3; }"
@@ -495,8 +498,8 @@ def test_programs_of_address_sanitizer_are_said(tmp_path):
     assert [call.name for call in same(["./hello"], tmp_path, env=env)] == ["socket"]
 
 
-def test_a_program_that_is_none(tmp_path):
+def test_a_program_that_is_none(tmp_path, way):
     (tmp_path / "text").write_text("no program")
     (tmp_path / "text").chmod(0o755)
-    assert run([*ZOLAL, "trace", "--", "./text"], tmp_path).status == 126
-    assert run([*ZOLAL, "trace", "--", "./nothing"], tmp_path).status == 127
+    assert run([*ZOLAL, "trace", *way, "--", "./text"], tmp_path).status == 126
+    assert run([*ZOLAL, "trace", *way, "--", "./nothing"], tmp_path).status == 127

@@ -17,6 +17,8 @@ BUILD = pathlib.Path(
 ZOLAL = [sys.executable, "-m", "zolal"]
 PLAIN = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 PATIENCE = 100
+WAY: list[str] = []
+"""How programs are traced: what stands behind `zolal trace`."""
 
 
 def hard(word, program="hard"):
@@ -51,7 +53,7 @@ def run(command, cwd, env=None, **options):
 def trace(command, cwd, *options, **how):
     """Its end under `zolal trace`, and the calls of its recording, by their beginning."""
     kept = cwd / "kept.trace"
-    ended = run([*ZOLAL, "trace", "-o", kept, *options, "--", *command], cwd, **how)
+    ended = run([*ZOLAL, "trace", *WAY, "-o", kept, *options, "--", *command], cwd, **how)
     return ended, load(str(kept)).calls if kept.exists() else []
 
 

@@ -249,6 +249,8 @@ def trace_main(arguments: Sequence[str]) -> None:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("which program? zolal trace -- COMMAND, for example: -- python app.py")
+    if options.exact and options.calls:
+        parser.error("--calls needs the library in the program, and --exact leaves it out")
     check_program(command[0], options.exact)
     if options.output is not None:
         check_output(options.output)
@@ -275,12 +277,12 @@ def run_traced(command: list[str], folder: Folder, options: argparse.Namespace) 
     most = min(options.max_size, 1 << 30)
     if not options.exact:
         return run.run(command, folder, most, options.calls)
-    from zolal.trace.exact import NotTraced
+    from zolal.trace import exact
 
     try:
         return run.run_exact(find(command[0]) or command[0], command, folder, most, False)
-    except NotTraced as error:
-        cli.fail(f"cannot trace {command[0]}: {error}", EXIT_NOT_EXECUTABLE)
+    except exact.NotTraced as error:
+        cli.fail(f"cannot trace {command[0]}: {exact.why_not_ours(error)}", EXIT_NOT_EXECUTABLE)
 
 
 def tell(folder: Folder, view: str | None, output: str | None, report: str | None) -> None:
