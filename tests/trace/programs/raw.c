@@ -1,5 +1,5 @@
-/* Programs without a C library, or that do what one does not: `raw WORD` does one of them. Calls are
- * made by the machine's own instruction. */
+/* Programs without a C library, or that do what one does not: `raw WORD` does one of them. Calls
+ * are made by the machine's own instruction. */
 #if defined(__x86_64__)
 static long call(long number, long a, long b, long c, long d, long e)
 {
