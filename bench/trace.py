@@ -41,9 +41,12 @@ its client has the answer. The start: ms until the program's first line has run.
 
 def ways(kept: pathlib.Path) -> dict[str, list[str]]:
     """What stands before a command, by name."""
+    trace = [str(BIN / "zolal"), "trace", "-o", str(kept / "kept")]
     found = {
         "alone": [],
-        "zolal trace": [str(BIN / "zolal"), "trace", "-o", str(kept / "kept"), "--"],
+        "zolal trace": [*trace, "--"],
+        "zolal trace --exact": [*trace, "--exact", "--"],
+        "zolal trace --all-syscalls": [*trace, "--all-syscalls", "--"],
     }
     if shutil.which("strace"):
         found["strace -f"] = ["strace", "-f", "-o", str(kept / "strace")]
@@ -62,8 +65,9 @@ class Calls:
         self.name, self.command, self.turns = name, command, turns
 
     def measure(self, before: list[str]) -> float:
-        # strace takes so much longer that it gets fewer of them.
-        turns, calls = (5, 200) if before[:1] == ["strace"] else (self.turns, 2000)
+        # Where each call stops it takes so much longer that there are fewer of them.
+        stops = before[:1] == ["strace"] or {"--exact", "--all-syscalls"} & set(before)
+        turns, calls = (5, 200) if stops else (self.turns, 2000)
         return statistics.median(output([*before, *self.command, str(turns), str(calls)]))
 
 

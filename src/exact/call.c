@@ -66,6 +66,26 @@ uint32_t call_read_len(pid_t tid, uint64_t address)
     return address != 0 && tracee_read(tid, address, &room, sizeof(room)) == 0 ? room : 0;
 }
 
+/* Each text as its argument's position, itself, and a NUL; the last may be cut. */
+static void read_texts(struct call *call, pid_t tid)
+{
+    struct call_texts *texts = &call->before.texts;
+    const struct call_name *name = call_name_of(call->entered.number);
+    texts->len = 0;
+    for (uint8_t at = 0; name && at < 6; at++) {
+        size_t room = sizeof(texts->bytes) - texts->len;
+        if (!(name->texts >> at & 1) || room < 4)
+            continue;
+        ssize_t len =
+            tracee_read_text(tid, call->entered.args[at], texts->bytes + texts->len + 1, room - 1);
+        if (len < 0)
+            continue;
+        texts->bytes[texts->len] = (char)at;
+        /* Of a text that was cut, its NUL is not kept. */
+        texts->len += (size_t)len < room - 1 ? (size_t)len + 2 : room - 1;
+    }
+}
+
 void call_begin(struct call *call, pid_t tid)
 {
     const uint64_t *args = call->entered.args;
@@ -88,6 +108,9 @@ void call_begin(struct call *call, pid_t tid)
     case CALL_EPOLL_WAIT:
         call->before.timeout_ms =
             call->kind->op == TRACE_EPOLL_PWAIT2 ? read_timeout(tid, args[3], 1) : (int32_t)args[3];
+        break;
+    case CALL_OTHER:
+        read_texts(call, tid);
         break;
     default:
         break;

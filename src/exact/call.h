@@ -38,7 +38,8 @@ enum call_shape {
     CALL_EVENTFD,
     CALL_EPOLL_CTL,
     CALL_EPOLL_WAIT,
-    CALL_RING, /* io_uring_enter, io_uring_register */
+    CALL_RING,  /* io_uring_enter, io_uring_register */
+    CALL_OTHER, /* by its number and six words */
 };
 
 /* A call that is recorded. `is_on_any`: it is so on a socket, an epoll, an eventfd alone (the
@@ -49,6 +50,18 @@ struct call_kind {
     bool is_on_any;
     bool is_known; /* it is one */
 };
+
+/* That of all others. */
+extern const struct call_kind call_other;
+
+/* How the kernel calls a call; which of its arguments are texts, a bit each; whether the first is a
+ * descriptor. NULL: it is newer than we. */
+struct call_name {
+    const char *name;
+    uint8_t texts;
+    bool has_descriptor;
+};
+const struct call_name *call_name_of(uint64_t number);
 
 /* What is known of a number; NULL: it is no call that is recorded. */
 const struct call_kind *call_kind_of(uint64_t number);
@@ -69,6 +82,10 @@ struct call {
             int32_t timeout_ms;
             fd_set sets[3];
         } select;
+        struct call_texts {
+            char bytes[96];
+            size_t len;
+        } texts;
     } before;
 };
 

@@ -70,6 +70,8 @@ static const struct call_kind kinds[] = {
 #endif
 };
 
+const struct call_kind call_other = {TRACE_OTHER, CALL_OTHER, false, true};
+
 const struct call_kind *call_kind_of(uint64_t number)
 {
     size_t count = sizeof(kinds) / sizeof(*kinds);

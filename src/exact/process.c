@@ -213,7 +213,13 @@ static bool search(struct process *process, pid_t tid)
     return process->has_python;
 }
 
-uint32_t processes_place(struct thread *thread)
+uint32_t processes_name(struct thread *thread, const char *name)
+{
+    struct numbers *numbers = &thread->process->numbers;
+    return numbers->memos ? numbers_name(numbers, name, strlen(name)) : 0;
+}
+
+uint32_t processes_place(struct processes *all, struct thread *thread)
 {
     struct process *process = thread->process;
     struct frames_key keys[TRACE_FRAMES_MAX];
@@ -221,6 +227,7 @@ uint32_t processes_place(struct thread *thread)
     if (!process->has_python && !search(process, thread->tid))
         return 0;
     process->frames.pid = thread->tid; /* the first thread may have ended, and its memory with it */
+    frames_read_pages(&process->frames, &all->pages, process->pid);
     enum frames_end end = frames_walk_remote(&process->frames, thread->tid, &thread->python, keys,
                                              TRACE_FRAMES_MAX, &count);
     if (end > FRAMES_MORE && !may_look(process, thread->tid))

@@ -54,6 +54,7 @@ struct processes {
     struct recording_shared *shared;
     struct thread *threads[256];
     struct process *processes;
+    struct frames_pages pages; /* of the thread whose frames are walked */
 };
 
 struct thread *processes_find(const struct processes *all, pid_t tid);
@@ -72,9 +73,12 @@ void processes_exec(struct processes *all, struct thread *thread, pid_t former);
 /* Have the thread's recorder be ours for what is recorded next. False: there is no recording. */
 bool processes_write(struct processes *all, struct thread *thread);
 
+/* The number of a name in its recording; 0: there is none to be had. After processes_write. */
+uint32_t processes_name(struct thread *thread, const char *name);
+
 /* Where its Python code stands, as a number of its recording; 0: there is none. After
  * processes_write. */
-uint32_t processes_place(struct thread *thread);
+uint32_t processes_place(struct processes *all, struct thread *thread);
 
 /* Write what could not be recorded into the recording, where nothing is written yet. */
 void processes_note(struct thread *thread, const char *text);

@@ -307,6 +307,17 @@ static void tell_ring(struct call_told *told, pid_t tid, const struct call *call
     put_number(told, call->entered.args[3]);
 }
 
+/* The caller adds its name. */
+static void tell_other(struct call_told *told, pid_t tid, const struct call *call)
+{
+    const struct call_name *name = call_name_of(call->entered.number);
+    if (!name || !name->has_descriptor)
+        told->outside.fd = -1;
+    told->outside.argument = call->entered.number;
+    put(told, call->entered.args, sizeof(call->entered.args));
+    put(told, call->before.texts.bytes, call->before.texts.len);
+}
+
 static void (*const tellers[])(struct call_told *told, pid_t tid, const struct call *call) = {
     [CALL_SOCKET] = tell_socket,       [CALL_SOCKETPAIR] = tell_socketpair,
     [CALL_ADDRESS] = tell_address,     [CALL_FOUND_ADDRESS] = tell_found_address,
@@ -320,7 +331,7 @@ static void (*const tellers[])(struct call_told *told, pid_t tid, const struct c
     [CALL_POLL] = tell_poll,           [CALL_SELECT] = tell_select,
     [CALL_MAKE] = tell_made,           [CALL_EVENTFD] = tell_eventfd,
     [CALL_EPOLL_CTL] = tell_epoll_ctl, [CALL_EPOLL_WAIT] = tell_epoll_wait,
-    [CALL_RING] = tell_ring,
+    [CALL_RING] = tell_ring,           [CALL_OTHER] = tell_other,
 };
 
 void call_tell(const struct call *call, pid_t tid, int64_t result, struct call_told *told)

@@ -33,8 +33,12 @@ static void record(struct tracer *tracer, struct thread *thread, const struct ca
     if (!processes_write(&tracer->all, thread))
         return;
     call_tell(call, thread->tid, result, &told);
+    const struct call_name *name =
+        call->kind == &call_other ? call_name_of(call->entered.number) : NULL;
+    if (name)
+        told.outside.argument |= (uint64_t)processes_name(thread, name->name) << 32;
     told.outside.t1 = t1;
-    told.outside.place = processes_place(thread);
+    told.outside.place = processes_place(&tracer->all, thread);
     size_t len = call_first_line(call, &told, thread->tid, line);
     trace_call_outside(&told.outside, told.args, told.args_len);
     if (len > 0)
@@ -112,6 +116,19 @@ static void take_aside(struct tracer *tracer, struct thread *thread, const struc
         processes_note(thread, "it calls ptrace: who is traced cannot be traced by another");
 }
 
+static bool never_returns(uint64_t number)
+{
+    return number == SYS_exit || number == SYS_exit_group;
+}
+
+/* How it is recorded; NULL: it is not. */
+static const struct call_kind *kind_of(const struct tracer *tracer, uint64_t number)
+{
+    const struct call_kind *kind = call_kind_of(number);
+    bool is_kernels = number == SYS_rt_sigreturn || number == SYS_restart_syscall;
+    return kind || !tracer->has_all || is_kernels ? kind : &call_other;
+}
+
 static void enter_call(struct tracer *tracer, struct thread *thread,
                        const struct tracee_call *entered)
 {
@@ -123,17 +140,21 @@ static void enter_call(struct tracer *tracer, struct thread *thread,
         thread->is_in_call = true;
         return;
     }
-    call->kind = call_kind_of(entered->number);
-    if (!call->kind) {
+    call->kind = kind_of(tracer, entered->number);
+    if (!call->kind || call->kind == &call_other)
         take_aside(tracer, thread, entered);
+    if (!call->kind)
         return;
-    }
     call->entered = *entered;
-    if (!call_is_watched(call, thread->tid))
+    if (!tracer->has_all && !call_is_watched(call, thread->tid))
         return;
     thread->is_in_call = true;
     call_begin(call, thread->tid);
     call->t0 = clock_ticks();
+    if (never_returns(entered->number)) {
+        thread->is_in_call = false;
+        record(tracer, thread, call, 0, call->t0);
+    }
 }
 
 static void leave_call(struct tracer *tracer, struct thread *thread, const struct tracee_call *left,

@@ -41,8 +41,9 @@ struct frames {
                                     0: not known */
     void *(*thread_state)(void); /* PyGILState_GetThisThreadState, in this process */
     void *(*running_state)(
-        void);         /* PyThreadState_GetUnchecked: this thread's when it has the GIL */
-    frames_read *read; /* NULL: plain loads */
+        void);                  /* PyThreadState_GetUnchecked: this thread's when it has the GIL */
+    frames_read *read;          /* NULL: plain loads */
+    struct frames_pages *pages; /* of another's memory; NULL: each read is the kernel's */
 };
 
 /* Find the interpreter of this process, by dlsym(3) among the symbols that all of it sees. Returns
@@ -76,6 +77,20 @@ enum frames_end {
                             */
     FRAMES_UNREADABLE,     /* the memory could not be read, or made no sense */
 };
+
+/* Copies of pages of another process's memory: what lies together is read at once, and what a walk
+ * has needed, the next is likely to need. Each page has one place. */
+enum { FRAMES_PAGES = 64, FRAMES_PAGE_SIZE = 4096 };
+struct frames_pages {
+    pid_t of;                         /* whose memory they are */
+    uint64_t addresses[FRAMES_PAGES]; /* 0: there is none */
+    bool is_used[FRAMES_PAGES];       /* since they were read */
+    unsigned char bytes[FRAMES_PAGES][FRAMES_PAGE_SIZE];
+};
+
+/* Read by such copies, which are true while the thread that is walked stands still: for the next
+ * walk call it again. What was used of the same process, `of`, is read anew, by one system call. */
+void frames_read_pages(struct frames *frames, struct frames_pages *pages, pid_t of);
 
 /* The same in words: "no Python code is running"; static. */
 const char *frames_end_text(enum frames_end end);

@@ -3,7 +3,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-int memory_read_process(const struct frames *frames, uint64_t address, void *into, size_t len)
+static int read_process(const struct frames *frames, uint64_t address, void *into, size_t len)
 {
     struct iovec ours = {into, len};
     struct iovec theirs = {(void *)(uintptr_t)address, len};
@@ -11,6 +11,66 @@ int memory_read_process(const struct frames *frames, uint64_t address, void *int
     if (got < 0)
         return -errno;
     return (size_t)got == len ? 0 : -EFAULT;
+}
+
+static size_t page_place(uint64_t page)
+{
+    return page / FRAMES_PAGE_SIZE % FRAMES_PAGES;
+}
+
+void frames_read_pages(struct frames *frames, struct frames_pages *pages, pid_t of)
+{
+    struct iovec ours[FRAMES_PAGES], theirs[FRAMES_PAGES];
+    size_t count = 0;
+    frames->pages = pages;
+    for (size_t place = 0; place < FRAMES_PAGES; place++) {
+        uint64_t page = pages->addresses[place];
+        pages->addresses[place] = 0;
+        if (page == 0 || pages->of != of || !pages->is_used[place])
+            continue;
+        ours[count] = (struct iovec){pages->bytes[place], FRAMES_PAGE_SIZE};
+        theirs[count++] = (struct iovec){(void *)(uintptr_t)page, FRAMES_PAGE_SIZE};
+    }
+    pages->of = of;
+    /* It ends at the first that is not there any more. */
+    ssize_t got = count > 0 ? process_vm_readv(frames->pid, ours, count, theirs, count, 0) : 0;
+    for (size_t i = 0; i < count && (ssize_t)((i + 1) * FRAMES_PAGE_SIZE) <= got; i++) {
+        size_t place = page_place((uintptr_t)theirs[i].iov_base);
+        pages->addresses[place] = (uintptr_t)theirs[i].iov_base;
+        pages->is_used[place] = false;
+    }
+}
+
+/* The copy of the page there; NULL: it cannot be read. */
+static const unsigned char *page_at(const struct frames *frames, uint64_t page)
+{
+    struct frames_pages *pages = frames->pages;
+    size_t place = page_place(page);
+    pages->is_used[place] = true;
+    if (pages->addresses[place] == page)
+        return pages->bytes[place];
+    pages->addresses[place] = 0;
+    if (page == 0 || read_process(frames, page, pages->bytes[place], FRAMES_PAGE_SIZE) < 0)
+        return NULL;
+    pages->addresses[place] = page;
+    return pages->bytes[place];
+}
+
+int memory_read_process(const struct frames *frames, uint64_t address, void *into, size_t len)
+{
+    if (!frames->pages)
+        return read_process(frames, address, into, len);
+    for (size_t done = 0; done < len;) {
+        uint64_t at = address + done;
+        size_t offset = at % FRAMES_PAGE_SIZE, part = FRAMES_PAGE_SIZE - offset;
+        const unsigned char *page = page_at(frames, at - offset);
+        if (!page)
+            return read_process(frames, address, into, len); /* for its error */
+        part = part < len - done ? part : len - done;
+        memcpy((char *)into + done, page + offset, part);
+        done += part;
+    }
+    return 0;
 }
 
 /* Pages are at least so large, and begin at multiples of it. */

@@ -82,7 +82,7 @@ static const char *event_operation(const struct trace_event *event)
     switch (event->kind) {
     case TRACE_FIRST_LINE:
         return name_of(ways, sizeof(ways) / sizeof(*ways), event->op);
-    case TRACE_CALL:
+    case TRACE_CALL: /* of TRACE_OTHER: event_name */
         return name_of(calls, TRACE_OPERATION_COUNT, event->op);
     case TRACE_PYTHON_ENTER:
     case TRACE_PYTHON_LEAVE:
@@ -119,6 +119,17 @@ static PyObject *place_object(struct reader *reader, uint32_t place)
     return tuple;
 }
 
+/* A call of another kind has its name among the recording's, and the number of that above its own.
+ */
+static PyObject *event_name(struct reader *reader, const struct trace_event *event)
+{
+    if (event->kind == TRACE_CALL && event->op == TRACE_OTHER && event->argument >> 32 != 0)
+        return name_object(reader, (uint32_t)(event->argument >> 32));
+    if (event->kind == TRACE_CALL && event->op == TRACE_OTHER)
+        return PyUnicode_FromFormat("syscall_%llu", (unsigned long long)event->argument);
+    return PyUnicode_InternFromString(event_operation(event));
+}
+
 static PyObject *event_object(struct module_state *state, struct reader *reader,
                               const struct reader_event *from)
 {
@@ -130,7 +141,7 @@ static PyObject *event_object(struct module_state *state, struct reader *reader,
         return NULL;
     PyObject *values[EVENT_FIELDS] = {
         PyUnicode_InternFromString(event_kind(event)),
-        PyUnicode_InternFromString(event_operation(event)),
+        event_name(reader, event),
         PyLong_FromUnsignedLong(from->thread),
         PyLong_FromUnsignedLong(event->connection),
         PyLong_FromUnsignedLongLong(event->request),

@@ -16,53 +16,54 @@
 
 /* Every kernel call that is recorded: zolal's own, and those of a program that is traced.
  * Enumerator, the name in section 2 of the manual (as strace(1) prints it). */
-#define TRACE_OPERATIONS(X)             \
-    X(SOCKET, "socket")                 \
-    X(BIND, "bind")                     \
-    X(CONNECT, "connect")               \
-    X(LISTEN, "listen")                 \
-    X(ACCEPT, "accept")                 \
-    X(ACCEPT4, "accept4")               \
-    X(READ, "read")                     \
-    X(WRITE, "write")                   \
-    X(CLOSE, "close")                   \
-    X(SHUTDOWN, "shutdown")             \
-    X(GETSOCKOPT, "getsockopt")         \
-    X(SETSOCKOPT, "setsockopt")         \
-    X(GETSOCKNAME, "getsockname")       \
-    X(RECVFROM, "recvfrom")             \
-    X(SENDTO, "sendto")                 \
-    X(SENDMSG, "sendmsg")               \
-    X(SENDFILE, "sendfile")             \
-    X(POLL, "poll")                     \
-    X(EPOLL_CREATE1, "epoll_create1")   \
-    X(EPOLL_CTL, "epoll_ctl")           \
-    X(EPOLL_WAIT, "epoll_wait")         \
-    X(EVENTFD2, "eventfd2")             \
-    X(GETPEERNAME, "getpeername")       \
-    X(SOCKETPAIR, "socketpair")         \
-    X(RECVMSG, "recvmsg")               \
-    X(FCNTL, "fcntl")                   \
-    X(IOCTL, "ioctl")                   \
-    X(READV, "readv")                   \
-    X(WRITEV, "writev")                 \
-    X(RECVMMSG, "recvmmsg")             \
-    X(SENDMMSG, "sendmmsg")             \
-    X(PPOLL, "ppoll")                   \
-    X(PSELECT6, "pselect6")             \
-    X(EPOLL_CREATE, "epoll_create")     \
-    X(EPOLL_PWAIT, "epoll_pwait")       \
-    X(EPOLL_PWAIT2, "epoll_pwait2")     \
-    X(EVENTFD, "eventfd")               \
-    X(DUP, "dup")                       \
-    X(DUP2, "dup2")                     \
-    X(DUP3, "dup3")                     \
-    X(SPLICE, "splice")                 \
-    X(CLOSE_RANGE, "close_range")       \
-    X(SELECT, "select")                 \
-    X(IO_URING_SETUP, "io_uring_setup") \
-    X(IO_URING_ENTER, "io_uring_enter") \
-    X(IO_URING_REGISTER, "io_uring_register")
+#define TRACE_OPERATIONS(X)                   \
+    X(SOCKET, "socket")                       \
+    X(BIND, "bind")                           \
+    X(CONNECT, "connect")                     \
+    X(LISTEN, "listen")                       \
+    X(ACCEPT, "accept")                       \
+    X(ACCEPT4, "accept4")                     \
+    X(READ, "read")                           \
+    X(WRITE, "write")                         \
+    X(CLOSE, "close")                         \
+    X(SHUTDOWN, "shutdown")                   \
+    X(GETSOCKOPT, "getsockopt")               \
+    X(SETSOCKOPT, "setsockopt")               \
+    X(GETSOCKNAME, "getsockname")             \
+    X(RECVFROM, "recvfrom")                   \
+    X(SENDTO, "sendto")                       \
+    X(SENDMSG, "sendmsg")                     \
+    X(SENDFILE, "sendfile")                   \
+    X(POLL, "poll")                           \
+    X(EPOLL_CREATE1, "epoll_create1")         \
+    X(EPOLL_CTL, "epoll_ctl")                 \
+    X(EPOLL_WAIT, "epoll_wait")               \
+    X(EVENTFD2, "eventfd2")                   \
+    X(GETPEERNAME, "getpeername")             \
+    X(SOCKETPAIR, "socketpair")               \
+    X(RECVMSG, "recvmsg")                     \
+    X(FCNTL, "fcntl")                         \
+    X(IOCTL, "ioctl")                         \
+    X(READV, "readv")                         \
+    X(WRITEV, "writev")                       \
+    X(RECVMMSG, "recvmmsg")                   \
+    X(SENDMMSG, "sendmmsg")                   \
+    X(PPOLL, "ppoll")                         \
+    X(PSELECT6, "pselect6")                   \
+    X(EPOLL_CREATE, "epoll_create")           \
+    X(EPOLL_PWAIT, "epoll_pwait")             \
+    X(EPOLL_PWAIT2, "epoll_pwait2")           \
+    X(EVENTFD, "eventfd")                     \
+    X(DUP, "dup")                             \
+    X(DUP2, "dup2")                           \
+    X(DUP3, "dup3")                           \
+    X(SPLICE, "splice")                       \
+    X(CLOSE_RANGE, "close_range")             \
+    X(SELECT, "select")                       \
+    X(IO_URING_SETUP, "io_uring_setup")       \
+    X(IO_URING_ENTER, "io_uring_enter")       \
+    X(IO_URING_REGISTER, "io_uring_register") \
+    X(OTHER, "other")
 
 enum trace_operation {
 #define X(name, text) TRACE_##name,
@@ -170,7 +171,10 @@ struct trace_frame {
  * operation, fd, uint32 events; epoll_wait: pairs of int32 fd, uint32 events, the first six;
  * socket: int32 family, type, protocol; socketpair: the same and both int32 fd; sendfile: uint64
  * count, uint64 offset, int32 in_fd; poll, ppoll, select, pselect6: int32 timeout in ms, then int32
- * fd, int16 events, int16 revents of each, the first five; fcntl, ioctl: int32 value. */
+ * fd, int16 events, int16 revents of each, the first five; fcntl, ioctl: int32 value;
+ * io_uring_enter, io_uring_register: two more numbers of 32 bits. A call of another kind (OTHER),
+ * whose `argument` is its number, with the number of its name above it: six uint64, then in more
+ * slots for each of its texts the position of the argument in a byte, the text (cut), a NUL. */
 struct trace_args {
     uint64_t seq;
     unsigned char data[48];

@@ -185,7 +185,7 @@ void trace_call_args(enum trace_operation op, int fd, uint64_t argument, int64_t
         .t1 = clock_ticks(),
         .place = recorder_here->place,
     };
-    trace_call_outside(&call, args, len);
+    trace_call_outside(&call, args, len < ARGS_SIZE ? len : ARGS_SIZE);
 }
 
 void trace_subject(uint32_t connection, uint64_t request)
@@ -246,7 +246,7 @@ void trace_call_outside(const struct trace_outside *call, const void *args, size
 {
     struct recorder *recorder = recorder_here;
     struct writing writing;
-    if (!recorder || !recorder_take(recorder, 1 + (len > 0), &writing))
+    if (!recorder || !recorder_take(recorder, 1 + (len > 0 ? bytes_slots(len) : 0), &writing))
         return;
     recorder->last = call->t1;
     struct trace_event *slot = recorder_begin(recorder, &writing, TRACE_CALL);
@@ -260,7 +260,7 @@ void trace_call_outside(const struct trace_outside *call, const void *args, size
     slot->flags = (uint8_t)(call->flags | (len > 0 ? TRACE_MORE : 0));
     writing_commit(&writing);
     if (len > 0)
-        recorder_add_args(recorder, &writing, args, len, false);
+        recorder_add_bytes(recorder, &writing, args, len);
 }
 
 void trace_under_way(enum trace_operation op, int fd, uint64_t argument, uint32_t place,

@@ -98,6 +98,7 @@ struct trace_outside {
     uint32_t place;
     uint8_t flags;
 };
+/* `args`: at most 144 bytes. */
 void trace_call_outside(const struct trace_outside *call, const void *args, size_t len);
 
 /* Such a call is about to be made: noted until another is, for who reads what is left of a process

@@ -441,3 +441,100 @@ def test_no_python(tmp_path):
     assert (ended.status, ended.out, calls) == (0, b"hello\n", [])
     view = run([*ZOLAL, "xray", "kept.trace"], tmp_path).out.decode()
     assert "not Python" in view
+
+
+# ------------------------------------------------------------------------------------- every call
+
+FILES = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void)
+{
+    static char large[200];
+    for (int i = 0; i < 199; i++)
+        large[i] = 'x';
+    mkdir("made", 0750);
+    int fd = openat(AT_FDCWD, "made/file", O_CREAT | O_WRONLY, 0640);
+    write(fd, "hello", 5);
+    lseek(fd, -2, SEEK_END);
+    close(fd);
+    rename("made/file", "made/\\"other\\"");
+    access(large, R_OK);
+    access((char *)8, R_OK);
+    munmap(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096);
+    kill(getpid(), 0);
+    syscall(4000, 1, 2, 3, 4, 5, 6);
+    syscall(SYS_exit_group, 3);
+}
+"""
+
+
+def test_every_call(tmp_path):
+    program = written(tmp_path, FILES)
+    ended, calls = trace([program], tmp_path, "--all-syscalls")
+    assert ended.status == 3
+    begin = next(at for at, call in enumerate(calls) if call.name == "mkdir")
+    pid, made = calls[0].process.pid, calls[begin + 8].result
+    assert told(calls[begin:]) == [
+        ("mkdir", '"made", 0750', 0),
+        ("openat", 'AT_FDCWD, "made/file", O_WRONLY|O_CREAT, 0640', 3),
+        ("write", "3, 5", 5),
+        ("lseek", "3, -2, SEEK_END", 3),
+        ("close", "3", 0),
+        ("rename", r'"made/file", "made/\"other\""', 0),
+        ("access", f'"{"x" * 94}"..., 04', -errno.ENOENT),
+        ("access", "0x8, 04", -errno.EFAULT),
+        ("mmap", "NULL, 4096, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0x0", made),
+        ("munmap", f"{made:#x}, 4096", 0),
+        ("getpid", "", pid),
+        ("kill", f"{pid}, 0", 0),
+        ("syscall_4000", "0x1, 0x2, 0x3, 0x4, 0x5, 0x6", -errno.ENOSYS),
+        ("exit_group", "3", 0),
+    ]
+    tree = run([*ZOLAL, "xray", "kept.trace"], tmp_path).out.decode()
+    assert f"= {made:#x}" in tree and "exit_group(3) = ?" in tree
+
+
+def test_every_call_of_python_below_its_lines(tmp_path):
+    text = "import os, sys\ndef look():\n    os.stat('/')\nlook()\nos.execv('/bin/true', ['true'])"
+    calls = trace(python(text), tmp_path, "--all-syscalls")[1]
+    [looked] = [call for call in calls if call.stack and call.stack[-1].function == "look"]
+    assert (looked.name, looked.stack[-1].line) == ("newfstatat", 3)
+    assert looked.args.startswith('AT_FDCWD, "/", 0x')
+    [became] = [call for call in calls if call.name == "execve"]
+    assert became.args.startswith('"/bin/true", 0x') and became.process.program == ["true"]
+
+
+@pytest.mark.parametrize("word", ["threads", "errors", "handlers", "vforks"])
+def test_every_call_leaves_a_program_as_it_is(tmp_path, word):
+    ended, calls = trace(hard(word), tmp_path, "--all-syscalls")
+    if word != "handlers":  # it says how many there were
+        assert ended == run(hard(word), tmp_path)
+    assert {"mmap", "exit_group"} <= counted(calls).keys()
+
+
+@pytest.mark.parametrize("view", ["tree", "summary", "html", "perfetto", "folded", "jsonl"])
+def test_every_view_has_every_call(tmp_path, view):
+    trace(python(TALK), tmp_path, "--all-syscalls")
+    ended = run([*ZOLAL, "xray", "kept.trace", "--as", view], tmp_path)
+    assert ended.status == 0
+    assert b"newfstatat" in ended.out
+
+
+def test_every_call_is_what_strace_says(tmp_path):
+    """Their names and results, of a program that does the same each time but for addresses."""
+    program = written(tmp_path, FILES)
+    done = run(["strace", "-o", "strace", program], tmp_path)
+    if done.status != 3:
+        pytest.skip("strace cannot trace here")
+    run(["rm", "-r", "made"], tmp_path)
+    lines = (tmp_path / "strace").read_text().splitlines()[1:]  # not the first execve
+    theirs = [line.partition("(")[0] for line in lines if "(" in line and line[0] != "+"]
+    calls = trace([program], tmp_path, "--all-syscalls")[1]
+    assert [call.name for call in calls] == [
+        name if not name.startswith("syscall_") else "syscall_4000" for name in theirs
+    ]

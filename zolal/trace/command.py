@@ -117,6 +117,11 @@ def make_trace_parser() -> argparse.ArgumentParser:
         help="By ptrace(2): each call as the kernel has it, however the program makes it; slower.",
     )
     parser.add_argument(
+        "--all-syscalls",
+        action="store_true",
+        help="Every call: of files, memory, locks, too; slower still (implies --exact).",
+    )
+    parser.add_argument(
         "--max-size",
         type=size,
         metavar="SIZE",
@@ -249,6 +254,7 @@ def trace_main(arguments: Sequence[str]) -> None:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("which program? zolal trace -- COMMAND, for example: -- python app.py")
+    options.exact |= options.all_syscalls
     if options.exact and options.calls:
         parser.error("--calls needs the library in the program, and --exact leaves it out")
     check_program(command[0], options.exact)
@@ -280,7 +286,9 @@ def run_traced(command: list[str], folder: Folder, options: argparse.Namespace) 
     from zolal.trace import exact
 
     try:
-        return run.run_exact(find(command[0]) or command[0], command, folder, most, False)
+        return run.run_exact(
+            find(command[0]) or command[0], command, folder, most, options.all_syscalls
+        )
     except exact.NotTraced as error:
         cli.fail(f"cannot trace {command[0]}: {exact.why_not_ours(error)}", EXIT_NOT_EXECUTABLE)
 

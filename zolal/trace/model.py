@@ -7,6 +7,8 @@ import errno
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from zolal.xray.kernel_calls import NEVER_RETURN, RETURN_POINTERS
+
 
 class Frame(NamedTuple):
     """A line of Python that led to a call. A `function` of "" stands for outer frames that were cut
@@ -89,10 +91,14 @@ class Call:
 
     @property
     def outcome(self) -> str:
-        """ "17", "-1 EAGAIN", "unfinished" """
+        """ "17", "-1 EAGAIN", an address, "unfinished", "?" of a call that never returns."""
         if self.is_unfinished:
             return "unfinished"
-        return f"-1 {self.error}" if self.error else str(self.result)
+        if self.error:
+            return f"-1 {self.error}"
+        if self.name in NEVER_RETURN:
+            return "?"
+        return hex(self.result) if self.name in RETURN_POINTERS else str(self.result)
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 
 from zolal._zolal import Event
+from zolal.xray import kernel_calls
 
 
 def _names(prefix: str) -> dict[int, str]:
@@ -217,13 +218,20 @@ _ARGUMENTS: dict[str, Callable[[Event], str]] = {
     "epoll_wait": _epoll_wait,
     "epoll_pwait": _epoll_wait,
     "epoll_pwait2": _epoll_wait,
+    "io_uring_setup": lambda event: str(event.argument),
+    "io_uring_enter": lambda event: ", ".join(
+        map(str, [event.fd, event.argument, *_ints(event.args, 2)])
+    ),
 }
 
 
 def arguments(event: Event) -> str:
     """What stands between the parentheses."""
-    write = _ARGUMENTS.get(event.op)
-    return write(event) if write else f"{event.fd}, {event.argument}"
+    if write := _ARGUMENTS.get(event.op):
+        return write(event)
+    if len(event.args) >= kernel_calls.WORDS:
+        return kernel_calls.arguments(event.op, event.args)
+    return f"{event.fd}, {event.argument}"
 
 
 def all_arguments(event: Event) -> str:
