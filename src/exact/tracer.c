@@ -304,7 +304,7 @@ int tracer_seize(struct tracer *tracer, pid_t pid)
  */
 struct seizing {
     struct tracer *tracer;
-    size_t new;
+    size_t found;
     int result;
 };
 
@@ -313,11 +313,15 @@ static void seize_one(void *context, pid_t tid)
     struct seizing *seizing = context;
     if (processes_find(&seizing->tracer->all, tid))
         return;
+    struct thread *thread = NULL;
     int result = tracee_seize(tid, false);
-    if (result == 0 && !processes_add(&seizing->tracer->all, tid))
-        result = -ENOMEM;
     if (result == 0) {
-        seizing->new ++;
+        thread = processes_add(&seizing->tracer->all, tid);
+        result = thread ? 0 : -ENOMEM;
+    }
+    if (thread) {
+        seizing->found++;
+        processes_write(&seizing->tracer->all, thread); /* it is shown, whether it calls or not */
         tracee_interrupt(tid);
     } else if (result != -ESRCH && seizing->result == 0) {
         seizing->result = result;
@@ -328,10 +332,10 @@ int tracer_seize_all(struct tracer *tracer, pid_t pid)
 {
     struct seizing seizing = {.tracer = tracer};
     do {
-        seizing.new = 0;
+        seizing.found = 0;
         int result = tracee_threads(pid, seize_one, &seizing);
         if (result < 0 || seizing.result < 0)
             return result < 0 ? result : seizing.result;
-    } while (seizing.new > 0); /* one that we had not yet may have begun another */
+    } while (seizing.found > 0); /* one that we had not yet may have begun another */
     return 0;
 }

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from zolal import cli
 from zolal.trace import run
+from zolal.trace.options import VIEWS, check_options, make_trace_parser
 from zolal.trace.store import Folder, StoreError, recordings_in
 
 TYPE_CHECKING = False
@@ -22,29 +23,6 @@ if TYPE_CHECKING:
 EXIT_CANNOT_READ = 3
 EXIT_NOT_EXECUTABLE = 126  # as a shell has it
 EXIT_NOT_FOUND = 127
-VIEWS = ("tree", "summary", "html", "perfetto", "folded", "jsonl")
-UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-
-TRACE_EXAMPLES = """\
-Examples:
-  zolal trace -- python manage.py runserver      then visit a page, and Ctrl-C
-  zolal trace --summary -- python client.py      tables instead of trees
-  zolal trace --calls -- python app.py           with every call of Python between the kernel's
-  zolal trace -o run.trace -- gunicorn app:app   keep the recording: zolal xray run.trace
-  zolal trace --report journey.html -- python server.py      a page that tells it to a reader
-
-The program runs as it would without: what it prints, its exit code, its descriptors stay the same.
-What is told is printed to standard error when it ends. Its children are traced, too.
-
-What cannot be seen: calls that a program makes without the C library (statically linked ones, raw
-instructions, io_uring), calls that the C library makes inside itself (looking up host names,
-stdio), programs that are set-uid. Python lines are shown for CPython 3.10 to 3.14, calls (--calls)
-for 3.10 to 3.13: not in subinterpreters; before 3.12 not while a thread has a profile function of
-the program's (sys.setprofile, cProfile).
-
-Exit status: the program's; 126 it cannot be run, 127 it was not found, 2 usage, 3 the recording
-cannot be written.
-"""
 
 XRAY_EXAMPLES = """\
 Examples:
@@ -57,78 +35,6 @@ Examples:
 
 Exit status: 0, 2 usage, 3 the file cannot be read or is no recording.
 """
-
-
-def size(text: str) -> int:
-    """The type of an argument: bytes, with k, M or G behind it."""
-    digits, unit = (text[:-1], text[-1:].lower()) if text[-1:].lower() in UNITS else (text, "")
-    try:
-        number = int(digits)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a size: 64M, for example") from None
-    number *= UNITS.get(unit, 1)
-    if not run.SIZE_LEAST <= number <= 1 << 40:
-        raise argparse.ArgumentTypeError(f"{text} is not in the range 1M to 1024G")
-    return number
-
-
-def make_trace_parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(
-        prog="zolal trace",
-        usage="zolal trace [OPTIONS] -- COMMAND [ARGUMENT]...",
-        description="Run a program and show its kernel calls under the lines of Python that made "
-        "them.",
-        epilog=TRACE_EXAMPLES,
-        formatter_class=cli.help_formatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="What to run.")
-    view = parser.add_mutually_exclusive_group()
-    view.add_argument(
-        "--as", dest="view", choices=VIEWS, default=None, help="What to print.  [default: tree]"
-    )
-    view.add_argument(
-        "--summary",
-        dest="view",
-        action="store_const",
-        const="summary",
-        help="Tables by call and by line: the same as --as summary.",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Keep the recording there, and print nothing but what --as or --summary asks for.",
-    )
-    parser.add_argument(
-        "--report",
-        metavar="FILE",
-        help="Write the journey there as a page to read (HTML), and print nothing but what --as or "
-        "--summary asks for.",
-    )
-    parser.add_argument(
-        "--calls",
-        action="store_true",
-        help="Every call of a Python function, too, and of a C function by Python.",
-    )
-    parser.add_argument(
-        "--exact",
-        action="store_true",
-        help="By ptrace(2): each call as the kernel has it, however the program makes it; slower.",
-    )
-    parser.add_argument(
-        "--all-syscalls",
-        action="store_true",
-        help="Every call: of files, memory, locks, too; slower still (implies --exact).",
-    )
-    parser.add_argument(
-        "--max-size",
-        type=size,
-        metavar="SIZE",
-        help="Most bytes of the recording; beyond it the oldest calls go.  [default: 256M, 64M "
-        "with --calls; less where memory has less]",
-    )
-    return parser
 
 
 def refuse(text: str, code: int) -> None:
@@ -167,7 +73,7 @@ def check_program(name: str, is_exact: bool) -> None:
     if is_static(path) and not is_exact:
         cli.say(
             f"{name} is statically linked: it makes its kernel calls without the C library that is "
-            "watched here; only what it starts can be seen"
+            "watched here; only what it starts can be seen. --exact sees all"
         )
 
 
@@ -195,6 +101,11 @@ def is_static(path: str) -> bool:
     return bool(kinds) and (3).to_bytes(4, "little") not in kinds  # PT_INTERP
 
 
+def say_why_nothing(name: str) -> None:
+    if not is_static(find(name) or ""):
+        cli.say(why_nothing(name))
+
+
 def why_nothing(name: str) -> str:
     """Why a program that was run may have left no recording at all."""
     try:
@@ -208,8 +119,11 @@ def why_nothing(name: str) -> str:
             "with ASAN_OPTIONS=verify_asan_link_order=0"
         )
     if b"/ld-musl-" in program[:4096]:
-        return f"{name} is linked with musl: only the GNU C library's calls can be watched"
-    return "nothing was recorded: no process took the library that watches"
+        return (
+            f"{name} is linked with musl: only the GNU C library's calls can be watched. --exact "
+            "sees all"
+        )
+    return "nothing was recorded: no process took the library that watches. --exact needs none"
 
 
 def print_view(trace: Trace, view: str, to_stderr: bool) -> None:
@@ -251,32 +165,37 @@ def trace_main(arguments: Sequence[str]) -> None:
     """The command `zolal trace`."""
     parser = make_trace_parser()
     options = parser.parse_args(arguments)
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    if not command:
-        parser.error("which program? zolal trace -- COMMAND, for example: -- python app.py")
-    options.exact |= options.all_syscalls
-    if options.exact and options.calls:
-        parser.error("--calls needs the library in the program, and --exact leaves it out")
-    check_program(command[0], options.exact)
+    if options.command[:1] == ["--"]:
+        del options.command[0]
+    check_options(parser, options)
+    command = options.command or program_of(options.pid)
+    if options.pid is None:
+        check_program(command[0], options.exact)
     if options.output is not None:
         check_output(options.output)
-    # Who asks for a size is to have it, on a disk if need be.
-    least = options.max_size or run.SIZE_ENOUGH
-    options.max_size = options.max_size or (64 << 20 if options.calls else 256 << 20)
     try:
-        folder = Folder(command, options.max_size, least)
+        folder = Folder(command, options.max_size, options.least)
     except OSError as error:
         cli.fail(f"cannot record: {error}", cli.EXIT_CANNOT_START)
     try:
         status = run_traced(command, folder, options)
-        if not recordings_in(folder.path) and not is_static(find(command[0]) or ""):
-            cli.say(why_nothing(command[0]))
+        if not options.exact and not recordings_in(folder.path):
+            say_why_nothing(command[0])
         tell(folder, options.view, options.output, options.report)
     except OSError as error:
         cli.fail(f"cannot run {command[0]}: {error.strerror}", EXIT_NOT_EXECUTABLE)
     finally:
         folder.remove()
     end_as(status)
+
+
+def program_of(pid: int) -> list[str]:
+    """The arguments of a process, as far as there are any."""
+    try:
+        with open(f"/proc/{pid}/cmdline", errors="surrogateescape") as file:
+            return file.read().rstrip("\0").split("\0")
+    except OSError:
+        return [f"process {pid}"]
 
 
 def run_traced(command: list[str], folder: Folder, options: argparse.Namespace) -> int:
@@ -286,11 +205,26 @@ def run_traced(command: list[str], folder: Folder, options: argparse.Namespace) 
     from zolal.trace import exact
 
     try:
-        return run.run_exact(
-            find(command[0]) or command[0], command, folder, most, options.all_syscalls
-        )
+        if options.pid is not None:
+            attach(options.pid, folder, most, options.all_syscalls)
+            return 0
+        path = find(command[0]) or command[0]
+        return run.run_exact(path, command, folder, most, options.all_syscalls)
     except exact.NotTraced as error:
+        if options.pid is not None:
+            why = exact.why_not(options.pid, error)
+            cli.fail(f"cannot trace process {options.pid}: {why}", EXIT_NOT_EXECUTABLE)
         cli.fail(f"cannot trace {command[0]}: {exact.why_not_ours(error)}", EXIT_NOT_EXECUTABLE)
+
+
+def attach(pid: int, folder: Folder, most: int, has_all: bool) -> None:
+    from zolal.trace import exact
+
+    attached = exact.Attached(pid, folder, most, has_all)
+    name = "".join(each if each.isprintable() else " " for each in " ".join(program_of(pid))[:80])
+    cli.say(f"process {pid} ({name}) is traced; Ctrl-C lets it go")
+    attached.follow()
+    folder.end(attached.status)
 
 
 def tell(folder: Folder, view: str | None, output: str | None, report: str | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from errno import EPERM
+import signal
+import time
+from errno import EPERM, ESRCH
 
 from zolal import _zolal
 
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zolal.trace.store import Folder
+
+
+ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Whoever sends one wants us to end."""
 
 
 class NotTraced(Exception):
@@ -51,6 +57,54 @@ class Program:
             if what == "trace":
                 raise NotTraced(errno)
             raise OSError(errno, os.strerror(errno))
+
+
+class Attached:
+    """A program that runs already, and is traced from now on by a process of ours, the tracer."""
+
+    def __init__(self, pid: int, folder: Folder, size: int, has_all: bool) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKS)  # until follow()
+        path = os.fsencode(folder.path)
+        self.tracer, self._page = _zolal.exact_attach(path, size, has_all, pid)
+        if failure := _zolal.exact_failure(self._page):
+            self.wait()
+            raise NotTraced(failure[1])
+
+    def wait(self) -> None:
+        """Until it has ended, or was let go."""
+        os.waitpid(self.tracer, 0)
+
+    def let_go(self) -> None:
+        """It runs on, and nobody traces it any more. A signal that the tracer is not waiting for at
+        that moment is lost to it: until it has ended it gets another."""
+        try:
+            while os.waitpid(self.tracer, os.WNOHANG)[0] == 0:
+                os.kill(self.tracer, signal.SIGTERM)
+                time.sleep(0.01)
+        except ChildProcessError:
+            pass  # it had ended, and was waited for
+
+    def follow(self) -> None:
+        """Until it has ended, or we are asked to: Ctrl-C."""
+
+        def stop(_number: int, _frame: object) -> None:
+            for number in ASKS:
+                signal.signal(number, lambda *_: None)  # once is enough
+            raise KeyboardInterrupt
+
+        for number in ASKS:
+            signal.signal(number, stop)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            self.wait()
+        except KeyboardInterrupt:
+            self.let_go()
+
+    @property
+    def status(self) -> int | None:
+        """Its exit code, or -signal; None: it runs on."""
+        status = _zolal.exact_status(self._page)
+        return None if status is None else os.waitstatus_to_exitcode(status)
 
 
 def status_of(pid: int | str) -> dict[str, str]:
@@ -95,6 +149,26 @@ def why_not_ours(error: NotTraced) -> str:
     if yama_scope() >= 2 and not may_trace_anything():
         return _by_yama(yama_scope())
     return f"ptrace(2) is not permitted; {CONTAINER}"
+
+
+def why_not(pid: int, error: NotTraced) -> str:
+    """Why process `pid` does not let itself be traced by us, and what helps."""
+    status = status_of(pid)
+    if not status or error.errno == ESRCH:
+        return "there is no such process"
+    if status["State"].startswith("Z"):
+        return "it has ended, and its parent has not asked how (a zombie)"
+    if status.get("TracerPid", "0") != "0":
+        return f"it is traced already, by {who(status['TracerPid'])}, and may have one tracer alone"
+    if error.errno != EPERM:
+        return str(error)
+    if pid == os.getpid() or "VmSize" not in status:
+        return "it is we" if pid == os.getpid() else "it is a part of the kernel"
+    if os.geteuid() != 0 and int(status["Uid"].split()[0]) != os.getuid():
+        return "it is another user's; with sudo it can be traced"
+    if yama_scope() > 0 and not may_trace_anything():
+        return _by_yama(yama_scope())
+    return f"it takes CAP_SYS_PTRACE: sudo gives it; {CONTAINER}"
 
 
 def _by_yama(scope: int) -> str:

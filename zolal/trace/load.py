@@ -131,4 +131,5 @@ def load(path: str) -> Trace:
         _number(about, "failure"),
         _number(about, "budget"),
         str(about.get("cut_by", "")),
+        about.get("runs_on") is True,
     )

@@ -137,6 +137,14 @@ class Trace:
     failure: int = 0  # errno of the last of them
     budget: int = 0  # bytes that the recordings could take together, 0: not known
     cut_by: str = ""  # the folder without room for more than that
+    runs_on: bool = False  # it was let go: status means nothing
+
+    @property
+    def ended(self) -> str:
+        """ "exit code 3", "signal 9"."""
+        if self.runs_on:
+            return "detached, it runs on"
+        return f"exit code {self.status}" if self.status >= 0 else f"signal {-self.status}"
 
     @property
     def roots(self) -> list[Process]:

@@ -100,13 +100,15 @@ class Folder:
         with open(os.path.join(self.path, ABOUT), "w") as file:
             json.dump(self._about, file)
 
-    def end(self, status: int) -> None:
-        """The program has ended. `status`: its exit code, or -signal."""
+    def end(self, status: int | None) -> None:
+        """The program has ended. `status`: its exit code, or -signal; None: it runs on, and is not
+        traced any more."""
         with open(os.path.join(self.path, "shared"), "rb") as file:
             _, failures, failure = SHARED.unpack(file.read(SHARED.size))
         self._about |= {
             "ended_ns": time.time_ns(),
-            "status": status,
+            "status": 0 if status is None else status,
+            "runs_on": status is None,
             "failures": failures,
             "failure": failure,
         }

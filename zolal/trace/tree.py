@@ -222,6 +222,8 @@ def remarks(process: Process) -> Iterable[str]:
     """What is not to be seen, and why."""
     if process.note:
         yield process.note
+    elif any(call.name == "io_uring_setup" for call in process.calls):
+        yield "it uses io_uring: with --exact it is seen, too, when it enters the kernel for that"
     if process.filled_up:
         why = "the room for recordings" if process.filled_up == errno.EDQUOT else "memory"
         if process.filled_up == errno.ENOSPC:
@@ -254,10 +256,9 @@ def _count(number: int, what: str, plural: str = "s") -> str:
 
 def ending(trace: Trace) -> Text:
     calls = sum(len(process.calls) for process in trace.processes)
-    ended = f"exit code {trace.status}" if trace.status >= 0 else f"signal {-trace.status}"
     text = Text(
         f"{_count(calls, 'kernel call')} in {_count(len(trace.processes), 'process', 'es')}, "
-        f"{duration(max(0, trace.ended_ns - trace.began_ns))}, {ended}",
+        f"{duration(max(0, trace.ended_ns - trace.began_ns))}, {trace.ended}",
         style="magenta",
     )
     if trace.budget and any(each.filled_up == errno.EDQUOT for each in trace.processes):

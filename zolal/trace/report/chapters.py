@@ -349,12 +349,12 @@ class Chapters:
 
     def _end(self, listener: Connection) -> Markup:
         trace = self.trace
-        ended = f"with exit code {trace.status}" if trace.status >= 0 else ""
-        ended = ended or f"by signal {-trace.status}"
         closing = [call for call in calls_of(listener) if call.name in drawing.ENDS]
         after = took(max(0, trace.ended_ns - trace.began_ns))
-        said = f"The program ended {ended} after {after}."
-        if not closing:
+        said = f"The program ended with {trace.ended} after {after}."
+        if trace.runs_on:
+            said = f"After {after} the program was let go: it runs on."
+        elif not closing:
             said += " It did not close the listening socket itself: the kernel does that for a "
             said += "program that ends."
         left = [call for call in closing if id(call) not in self.steps.numbers]

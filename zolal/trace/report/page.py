@@ -62,14 +62,13 @@ class Page:
             began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(trace.began_ns / 1e9))
         except (OverflowError, OSError, ValueError):
             began = "at no time"  # the recording is damaged
-        ended = f"exit code {trace.status}" if trace.status >= 0 else f"signal {-trace.status}"
         facts = [
             ("Python", ", ".join(pythons) or "none seen"),
             ("began", began),
             ("took", took(max(0, trace.ended_ns - trace.began_ns))),
             ("kernel calls", f"{calls:,}"),
             ("processes", f"{len(trace.processes):,}"),
-            ("ended with", ended),
+            ("ended with", trace.ended),
         ]
         links = [
             tag("li", tag("a", title, href=f"#{name}"))
