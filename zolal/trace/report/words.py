@@ -307,6 +307,10 @@ def _io_uring(call: Call, now: Situation) -> str:
     )
 
 
+def _io_uring_enter(call: Call, now: Situation) -> str:
+    return "Asks the kernel to look at an io_uring: work is queued there, or its results are wanted."
+
+
 WORDS: dict[str, Callable[[Call, Situation], str]] = {
     "socket": _socket,
     "socketpair": _socketpair,
@@ -338,6 +342,7 @@ WORDS: dict[str, Callable[[Call, Situation], str]] = {
     "splice": _splice,
     "close_range": _close_range,
     "io_uring_setup": _io_uring,
+    "io_uring_enter": _io_uring_enter,
 }
 
 AIMS = {
