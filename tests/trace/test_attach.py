@@ -1,6 +1,7 @@
 """zolal trace -p PID: a program that runs, seen from outside, and left as it was."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import pwd
@@ -17,6 +18,7 @@ from test_exact import status_of, wait_for
 from test_undisturbed import needs_root, python
 from tracing import PLAIN, ZOLAL, counted, run
 
+from zolal.trace import exact
 from zolal.trace.load import load
 
 SERVER = """
@@ -305,6 +307,23 @@ def test_one_that_hides(tmp_path):
         said = refused(program.pid, "/", [sys.executable, "-c", become])
         assert "CAP_SYS_PTRACE" in said and "docker run --cap-add SYS_PTRACE" in said
         Attached(program.pid, tmp_path).end()
+
+
+@pytest.mark.parametrize(
+    "scope, said",
+    [
+        (1, "sudo sysctl kernel.yama.ptrace_scope=0"),
+        (2, "sudo sysctl kernel.yama.ptrace_scope=1"),
+        (3, "nobody may trace until the machine starts anew"),
+    ],
+)
+def test_what_yama_forbids(monkeypatch, scope, said):
+    """A security module that is not there on every machine."""
+    monkeypatch.setattr(exact, "yama_scope", lambda: scope)
+    monkeypatch.setattr(exact, "may_trace_anything", lambda: False)
+    assert said in exact.why_not(os.getppid(), exact.NotTraced(errno.EPERM))
+    ours = exact.why_not_ours(exact.NotTraced(errno.EPERM))
+    assert (said in ours) == (scope > 1)
 
 
 def test_what_does_not_go_together(tmp_path):

@@ -2,6 +2,7 @@
 thread the same calls in the same order, with the same arguments and results, but for what the C
 library does inside itself (by_strace.without_glibc)."""
 
+import json
 import pathlib
 import signal
 import sys
@@ -9,9 +10,11 @@ import sys
 import databases
 import pytest
 from by_exact import Both
+from by_strace import TRACED, need_strace, of_recording, of_strace
 from pythons import PYTHONS
 from test_same_as_strace import PROGRAMS, check, visit_echo, visit_http
-from tracing import hard
+from tracing import ZOLAL, hard
+from tracing import run as run_plain
 
 from zolal.trace import run
 
@@ -62,6 +65,22 @@ def test_programs_of_c(both, word):
     program = both(hard(word))
     assert program.wait() == 0, program.log.read_text()
     check(program, 2)
+
+
+@pytest.mark.parametrize("word", ["errors", "truncated", "raw", "closes_all"])
+def test_strace_says_the_same_of_another_run(tmp_path, word):
+    """Of programs that do the same each time."""
+    need_strace(tmp_path)
+    words = ["strace", "-ff", "-y", "-v", "-s", "0", "-e", f"trace={TRACED}", "-e", "signal=none"]
+    assert run_plain([*words, "-o", "strace", *hard(word)], tmp_path).status == 0
+    words = [*ZOLAL, "trace", "--exact", "-o", "exact.trace", "--", *hard(word)]
+    assert run_plain(words, tmp_path).status == 0
+    shown = run_plain([*ZOLAL, "xray", "exact.trace", "--as", "jsonl"], tmp_path).out.splitlines()
+    [theirs] = of_strace(tmp_path).values()
+    [ours] = of_recording([json.loads(line) for line in shown]).values()
+    if word == "errors":  # of pointers that are none they write down different things
+        ours, theirs = ([(call[0], call[2]) for call in calls] for calls in (ours, theirs))
+    assert ours == theirs
 
 
 def test_a_wrapper_that_does_not_record_is_found(both, tmp_path):

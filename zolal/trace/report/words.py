@@ -308,7 +308,9 @@ def _io_uring(call: Call, now: Situation) -> str:
 
 
 def _io_uring_enter(call: Call, now: Situation) -> str:
-    return "Asks the kernel to look at an io_uring: work is queued there, or its results are wanted."
+    return (
+        "Asks the kernel to look at an io_uring: work is queued there, or its results are wanted."
+    )
 
 
 WORDS: dict[str, Callable[[Call, Situation], str]] = {
