@@ -190,17 +190,24 @@ def test_stopped_and_continued(tmp_path):
 
 
 def test_a_parent_that_waits_for_stops(tmp_path):
-    """WUNTRACED and WCONTINUED tell the parent of the program what they would without."""
+    """WUNTRACED and WCONTINUED tell the parent of the program what they would without, and who is
+    stopped does nothing."""
     text = """
 import os, signal, time
 pid = os.fork()
 if pid == 0:
     while True:
-        time.sleep(0.01)
+        pass
+def used():
+    return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[11]
+def stands_still():
+    before = used()
+    time.sleep(0.3)
+    return used() == before
 for number in (signal.SIGSTOP, signal.SIGCONT, signal.SIGTSTP, signal.SIGCONT, signal.SIGKILL):
     os.kill(pid, number)
     _, status = os.waitpid(pid, os.WUNTRACED | os.WCONTINUED)
-    print(number.name, hex(status))
+    print(number.name, hex(status), os.WIFSTOPPED(status) and stands_still())
 """
     same(python(text), tmp_path)
 
