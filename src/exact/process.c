@@ -56,7 +56,8 @@ struct thread *processes_add(struct processes *all, pid_t tid)
         return NULL;
     }
     struct thread **bucket = &all->threads[(unsigned)tid % BUCKETS];
-    *thread = (struct thread){.next = *bucket, .tid = tid, .process = process};
+    *thread = (struct thread){
+        .next = *bucket, .tid = tid, .own_number = tracee_own_number(tid), .process = process};
     process->threads++;
     *bucket = thread;
     return thread;
@@ -228,8 +229,8 @@ uint32_t processes_place(struct processes *all, struct thread *thread)
         return 0;
     process->frames.pid = thread->tid; /* the first thread may have ended, and its memory with it */
     frames_read_pages(&process->frames, &all->pages, process->pid);
-    enum frames_end end = frames_walk_remote(&process->frames, thread->tid, &thread->python, keys,
-                                             TRACE_FRAMES_MAX, &count);
+    enum frames_end end = frames_walk_remote(&process->frames, thread->own_number, &thread->python,
+                                             keys, TRACE_FRAMES_MAX, &count);
     if (end > FRAMES_MORE && !may_look(process, thread->tid))
         note(process, HIDES);
     numbers_note(recording_header_of(process->recording), end);

@@ -34,6 +34,7 @@ enum { INTERRUPTED_MOST = 4 };
 struct thread {
     struct thread *next;
     pid_t tid;
+    pid_t own_number; /* in its own namespace: what Python knows it by */
     struct process *process;
     struct recorder recorder;
     uint64_t python; /* where its PyThreadState is (frames_walk_remote) */

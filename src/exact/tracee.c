@@ -119,14 +119,35 @@ ssize_t tracee_file(pid_t tid, const char *name, char *into, size_t size)
     return result;
 }
 
+/* Behind the name; NULL: there is none. */
+static const char *find_status(pid_t tid, const char *name, char text[PAGE])
+{
+    char wanted[32];
+    int len = snprintf(wanted, sizeof(wanted), "\n%s:\t", name);
+    if (tracee_file(tid, "status", text, PAGE) < 0)
+        return NULL;
+    const char *found = strstr(text, wanted);
+    return found ? found + len : NULL;
+}
+
 int64_t tracee_status(pid_t tid, const char *name, int base)
 {
-    char text[PAGE], wanted[32];
-    snprintf(wanted, sizeof(wanted), "\n%s:\t", name);
-    if (tracee_file(tid, "status", text, sizeof(text)) < 0)
-        return -1;
-    const char *found = strstr(text, wanted);
-    return found ? (int64_t)strtoull(found + strlen(wanted), NULL, base) : -1;
+    char text[PAGE];
+    const char *found = find_status(tid, name, text);
+    return found ? (int64_t)strtoull(found, NULL, base) : -1;
+}
+
+pid_t tracee_own_number(pid_t tid)
+{
+    char text[PAGE];
+    const char *found = find_status(tid, "NSpid", text);
+    /* The innermost stands last. */
+    while (found && *found != '\0' && *found != '\n') {
+        char *end;
+        tid = (pid_t)strtol(found, &end, 10);
+        found = *end == '\t' ? end + 1 : NULL;
+    }
+    return tid;
 }
 
 int tracee_descriptor(pid_t tid, int fd, char *into, size_t size)

@@ -56,6 +56,9 @@ ssize_t tracee_file(pid_t tid, const char *name, char *into, size_t size);
  * none. */
 int64_t tracee_status(pid_t tid, const char *name, int base);
 
+/* The number that it has itself: in a container another one (pid_namespaces(7)). */
+pid_t tracee_own_number(pid_t tid);
+
 /* What its descriptor `fd` is: "socket:[123]", "anon_inode:[eventpoll]", a path. */
 int tracee_descriptor(pid_t tid, int fd, char *into, size_t size);
 

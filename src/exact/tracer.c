@@ -257,11 +257,17 @@ static void leave(struct tracer *tracer)
             tracee_interrupt(thread->tid);
 }
 
-static void at_end(struct tracer *tracer, pid_t tid)
+/* `first`: the process whose end is to be told; its last thread's is. */
+static void at_end(struct tracer *tracer, pid_t tid, int status, pid_t first)
 {
     struct thread *thread = processes_find(&tracer->all, tid);
-    if (thread)
-        processes_remove(&tracer->all, thread);
+    if (!thread)
+        return;
+    if (thread->process->pid == first && thread->process->threads == 1) {
+        tracer->page->status = status;
+        tracer->page->has_ended = 1;
+    }
+    processes_remove(&tracer->all, thread);
 }
 
 void tracer_run(struct tracer *tracer, pid_t first)
@@ -273,15 +279,10 @@ void tracer_run(struct tracer *tracer, pid_t first)
             leave(tracer);
         if (tid < 0)
             continue;
-        if (WIFSTOPPED(status)) {
+        if (WIFSTOPPED(status))
             at_stop(tracer, tid, status);
-            continue;
-        }
-        at_end(tracer, tid);
-        if (tid == first) {
-            tracer->page->status = status;
-            tracer->page->has_ended = 1;
-        }
+        else
+            at_end(tracer, tid, status, first);
     }
     processes_end(&tracer->all);
 }
@@ -300,12 +301,10 @@ int tracer_seize(struct tracer *tracer, pid_t pid)
     return 0;
 }
 
-/* One that does not let itself be traced, any more or at all, is left out; the first such is told.
- */
 struct seizing {
     struct tracer *tracer;
-    size_t found;
-    int result;
+    size_t found; /* threads that were not traced yet */
+    int result;   /* why one could not be: it may have ended (the first one, before the others) */
 };
 
 static void seize_one(void *context, pid_t tid)
@@ -323,19 +322,21 @@ static void seize_one(void *context, pid_t tid)
         seizing->found++;
         processes_write(&seizing->tracer->all, thread); /* it is shown, whether it calls or not */
         tracee_interrupt(tid);
-    } else if (result != -ESRCH && seizing->result == 0) {
+    } else {
         seizing->result = result;
     }
 }
 
 int tracer_seize_all(struct tracer *tracer, pid_t pid)
 {
-    struct seizing seizing = {.tracer = tracer};
+    struct seizing seizing = {.tracer = tracer, .result = -ESRCH};
+    size_t all = 0;
     do {
         seizing.found = 0;
         int result = tracee_threads(pid, seize_one, &seizing);
-        if (result < 0 || seizing.result < 0)
-            return result < 0 ? result : seizing.result;
+        if (result < 0 && all == 0)
+            return result;
+        all += seizing.found;
     } while (seizing.found > 0); /* one that we had not yet may have begun another */
-    return 0;
+    return all > 0 ? 0 : seizing.result;
 }

@@ -14,7 +14,7 @@ import time
 import pytest
 from pythons import PYTHONS
 from running import PATIENCE
-from test_exact import status_of, wait_for
+from test_exact import status_of, wait_for, written
 from test_undisturbed import needs_root, python
 from tracing import PLAIN, ZOLAL, counted, run
 
@@ -221,6 +221,46 @@ def test_one_that_stands_still_stays_so(tmp_path):
         wait_for(lambda: status_of(server.pid, "State").startswith("T"))
         server.send_signal(signal.SIGCONT)
         ask(port)
+
+
+FIRST_ENDS = """
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static void *talk(void *unused)
+{
+    int pair[2];
+    char byte;
+    socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        send(pair[0], "x", 1, 0);
+        recv(pair[1], &byte, 1, 0);
+        usleep(1000);
+    }
+}
+int main(void)
+{
+    pthread_t id;
+    pthread_create(&id, NULL, talk, NULL);
+    pthread_exit(NULL);
+}
+"""
+
+
+def test_one_whose_first_thread_has_ended(tmp_path):
+    with running([written(tmp_path, FIRST_ENDS, "-pthread")]) as program:
+        program.stdout.readline()
+        wait_for(lambda: status_of(program.pid, "State").startswith("Z"))
+        attached = Attached(program.pid, tmp_path)
+        time.sleep(0.1)
+        trace = attached.end()
+        assert trace.runs_on and counted(trace.calls)["sendto"] > 0
+        attached = Attached(program.pid, tmp_path)
+        program.kill()
+        assert attached.wait().ended == "signal 9"
 
 
 def test_every_call_of_one_that_runs(tmp_path):

@@ -450,6 +450,17 @@ def test_no_python(tmp_path):
     assert "not Python" in view
 
 
+@needs_root
+def test_lines_of_python_in_a_container(tmp_path):
+    """Where its threads have other numbers."""
+    words = ["unshare", "--pid", "--fork", *python(TALK)]
+    if run(words, tmp_path).status != 0:
+        pytest.skip("no namespace can be had here")
+    _, calls = trace(words, tmp_path)
+    [sent] = [call for call in calls if call.name == "sendto"]
+    assert sent.stack[-1].line == 4
+
+
 # ------------------------------------------------------------------------------------- every call
 
 FILES = """
