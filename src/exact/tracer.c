@@ -1,7 +1,6 @@
 #include "exact/tracer.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>

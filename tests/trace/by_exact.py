@@ -30,7 +30,6 @@ class Both:
                 cwd=tmp_path,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
 
