@@ -75,7 +75,7 @@ def test_a_static_program(tmp_path):
     command = hard("threads", "hard_static")
     ended, calls = trace(command, tmp_path)
     assert ended == run(command, tmp_path)
-    assert counted(calls) == {"socketpair": 8, "sendto": 40_000, "recvfrom": 40_000}
+    assert counted(calls) == {"socketpair": 8, "sendto": 40_000, "recvfrom": 40_000, "close": 16}
 
 
 def test_what_the_c_library_does_inside_itself(tmp_path):
