@@ -148,3 +148,14 @@ def test_it_serves(bin_folder, place):
     finally:
         server.kill()
         server.wait()
+
+
+def test_it_traces(bin_folder, place):
+    """With the library, the views and the page that lie in the wheel."""
+    command = [bin_folder / "zolal", "trace", "--"]
+    assert ", exit code 0" in run(*command, bin_folder / "python", "-c", "", cwd=place)
+    (place / "talk.py").write_text("import socket\na, b = socket.socketpair()\na.send(b'hello')\n")
+    command[2:2] = ["--as", "tree", "--report", "page.html"]
+    said = run(*command, bin_folder / "python", "talk.py", cwd=place)
+    assert "<module>  talk.py:3" in said and "sendto(3, 5) = 5" in said
+    assert "<style>" in (place / "page.html").read_text()
