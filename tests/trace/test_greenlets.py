@@ -1,4 +1,4 @@
-"""Programs of gevent: each call of the kernel stands under the lines of the greenlet that made it."""
+"""Programs of gevent: each call of the kernel stands under the lines of its greenlet."""
 
 import pytest
 
