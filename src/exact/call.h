@@ -74,7 +74,8 @@ size_t call_numbers(uint32_t *numbers, size_t size);
 struct call {
     const struct call_kind *kind;
     struct tracee_call entered;
-    uint64_t t0; /* ticks */
+    uint64_t t0;    /* ticks */
+    uint32_t place; /* of its lines of Python (processes_place), as of its beginning */
     union {
         uint32_t room;      /* for an address */
         int32_t timeout_ms; /* poll and its like */

@@ -74,6 +74,14 @@ static void stop_writing(struct thread *thread)
     recorder_detach();
 }
 
+/* It has ended in a call, or is let go in one: what is noted of that (trace_under_way) stays, since
+ * the chunk is not given back. */
+static void keep_under_way(struct thread *thread)
+{
+    recorder_here = &thread->recorder;
+    recorder_forget();
+}
+
 static void end_recording(struct process *process)
 {
     if (process->recording)
@@ -145,7 +153,10 @@ void processes_remove(struct processes *all, struct thread *thread)
     while (*link != thread)
         link = &(*link)->next;
     *link = thread->next;
-    stop_writing(thread);
+    if (thread->is_in_call || thread->interrupted > 0)
+        keep_under_way(thread);
+    else
+        stop_writing(thread);
     memory_free(thread);
     if (--process->threads > 0)
         return;
@@ -162,6 +173,7 @@ void processes_exec(struct processes *all, struct thread *thread, pid_t former)
         /* It was another that has called exec: it goes on under the first one's number. */
         thread->is_in_call = other->is_in_call;
         thread->call = other->call;
+        other->is_in_call = false;
         processes_remove(all, other);
     }
     thread->interrupted = 0;

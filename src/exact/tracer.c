@@ -37,7 +37,7 @@ static void record(struct tracer *tracer, struct thread *thread, const struct ca
     if (name)
         told.outside.argument |= (uint64_t)processes_name(thread, name->name) << 32;
     told.outside.t1 = t1;
-    told.outside.place = processes_place(&tracer->all, thread);
+    told.outside.place = call->place;
     size_t len = call_first_line(call, &told, thread->tid, line);
     trace_call_outside(&told.outside, told.args, told.args_len);
     if (len > 0)
@@ -45,6 +45,19 @@ static void record(struct tracer *tracer, struct thread *thread, const struct ca
     if (call->kind->op == TRACE_IO_URING_ENTER || call->kind->op == TRACE_IO_URING_SETUP)
         processes_note(thread, "it uses io_uring: what it asks for in its rings are no calls, and "
                                "is not shown");
+}
+
+/* It begins now: that is what is left of it where its process is killed in it. */
+static void note_under_way(struct tracer *tracer, struct thread *thread, struct call *call)
+{
+    struct call_told told;
+    bool is_recorded = processes_write(&tracer->all, thread);
+    call->place = is_recorded ? processes_place(&tracer->all, thread) : 0;
+    call->t0 = clock_ticks();
+    if (!is_recorded || call->kind == &call_other)
+        return;
+    call_tell(call, thread->tid, -EINTR, &told);
+    trace_under_way(told.outside.op, told.outside.fd, told.outside.argument, call->place, call->t0);
 }
 
 /* --------------------------------------------------------------------- calls that are interrupted
@@ -149,7 +162,7 @@ static void enter_call(struct tracer *tracer, struct thread *thread,
         return;
     thread->is_in_call = true;
     call_begin(call, thread->tid);
-    call->t0 = clock_ticks();
+    note_under_way(tracer, thread, call);
     if (never_returns(entered->number)) {
         thread->is_in_call = false;
         record(tracer, thread, call, 0, call->t0);

@@ -111,6 +111,31 @@ def test_a_server_with_threads(tmp_path, version):
     assert len({call.tid for call in sent}) == 4
 
 
+WAITS = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+def wait():
+    server.accept()
+print(flush=True)
+wait()
+"""
+
+
+def test_what_it_waits_in_is_shown(tmp_path):
+    with running(python(WAITS)) as server:
+        server.stdout.readline()
+        wait_for(lambda: status_of(server.pid, "State").startswith("S"))
+        for tenths in range(20):
+            attached = Attached(server.pid, tmp_path)
+            time.sleep(tenths / 10)  # it has to go back into its call
+            trace = attached.end()
+            check_untouched(server)
+            if trace.calls:
+                break
+    [call] = trace.calls
+    assert (call.name, call.is_unfinished, call.stack[-2].function) == ("accept4", True, "wait")
+
+
 def test_what_is_printed(tmp_path):
     with running(python(SERVER)) as server:
         port = int(server.stdout.readline())

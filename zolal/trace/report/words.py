@@ -371,7 +371,7 @@ def _failure(call: Call, now: Situation) -> str:
     text = os.strerror(number).lower() if number in errno.errorcode else "an error unheard of"
     said = said.format(name=call.error, text=text)
     if call.is_unfinished:
-        said = "The program ended before the kernel had an answer."
+        said = "The program ended, or was let go, before the kernel had an answer."
     aim = AIMS.get(call.name)
     if aim is None and call.name in WORDS:
         aim = WORDS[call.name](call, now)
