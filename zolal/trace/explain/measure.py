@@ -81,7 +81,9 @@ def _ways(function: str) -> set[str]:
 
 
 def is_idle(call: Call) -> bool:
-    """A wait that was over because it had lasted long enough."""
+    """A wait that was over because it had lasted long enough, or with the server."""
+    if call.is_unfinished:
+        return True
     return call.name in WAITS and call.result == 0 and not call.args.endswith("timeout 0 ms")
 
 
