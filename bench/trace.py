@@ -45,6 +45,7 @@ def ways(kept: pathlib.Path) -> dict[str, list[str]]:
     found = {
         "alone": [],
         "zolal trace": [*trace, "--"],
+        "zolal trace --calls": [*trace, "--calls", "--"],
         "zolal trace --exact": [*trace, "--exact", "--"],
         "zolal trace --all-syscalls": [*trace, "--all-syscalls", "--"],
     }

@@ -174,11 +174,13 @@ uint32_t frames_line(const struct frames *frames, uint64_t code, uint64_t instru
 
 /* Addresses of code objects are used again. What is kept about `code` is still true while this
  * gives the same number: from 3.12 on code objects are numbered by Python; before, it is a hash of
- * where the object's parts are and of how they end. 0: there is no code object. */
+ * where the object's parts are and of how they end. 0: there is no code object. Of our own process:
+ * `code` is what Python has just named to a hook of ours, an object that is alive; it is read as
+ * such, whoever has the GIL. */
 uint64_t frames_code_key(const struct frames *frames, uint64_t code);
 
-/* The same of `count` frames of one walk, into `code_keys`: 2 nanoseconds each, before 3.12 some 6.
- */
+/* The same of `count` frames of one walk, which are read as the walk does, into `code_keys`: 2
+ * nanoseconds each, before 3.12 some 6. */
 void frames_code_keys(const struct frames *frames, const struct frames_key *keys, size_t count,
                       uint64_t *code_keys);
 

@@ -94,7 +94,5 @@ void frames_code_keys(const struct frames *frames, const struct frames_key *keys
 
 uint64_t frames_code_key(const struct frames *frames, uint64_t code)
 {
-    uint64_t code_key;
-    frames_code_keys(frames, &(struct frames_key){.code = code}, 1, &code_key);
-    return code_key;
+    return code_key(frames, !frames->read, code);
 }

@@ -91,7 +91,8 @@ static void look_at(const struct frames_key *key)
     if (frames_code(&own, key->code, &code) < 0 || code.name.len == 0)
         counts_of[2]++;
     frames_line(&own, key->code, key->instruction);
-    frames_code_key(&own, key->code);
+    uint64_t code_key;
+    frames_code_keys(&own, key, 1, &code_key);
 }
 
 static void on_signal(int number)
