@@ -168,16 +168,20 @@ static bool is_still_of(const struct frames *frames, uint64_t interpreter, uint6
     return memory_copy(frames, from, &next, 8) == 0 && next == thread;
 }
 
+/* Other threads begin and end meanwhile: each link is read when it is followed, not from copies of
+ * pages, which are of several moments and together may be no list. */
 static uint64_t find_thread(const struct frames *frames, uint64_t interpreter, pid_t tid)
 {
+    struct frames direct = *frames;
     unsigned char bytes[FRAMES_STRUCT_MAX];
-    uint64_t thread;
-    if (memory_copy(frames, interpreter + frames->layout.interpreter.threads_head, &thread, 8) < 0)
+    uint64_t thread, head = interpreter + frames->layout.interpreter.threads_head;
+    direct.pages = NULL;
+    if (memory_copy(&direct, head, &thread, 8) < 0)
         return 0;
     for (size_t i = 0; thread != 0 && i < THREADS_MAX; i++) {
-        if (!read_thread(frames, thread, bytes))
+        if (!read_thread(&direct, thread, bytes))
             return 0;
-        if (is_of(frames, bytes, tid))
+        if (is_of(&direct, bytes, tid))
             return thread;
         thread = memory_word(bytes, frames->layout.thread.next);
     }

@@ -66,6 +66,25 @@ def test_eight_threads_of_python_each_under_its_own_frames(tmp_path, version):
     )
 
 
+MANY_BEGIN = """
+import socket, threading
+a, b = socket.socketpair()
+def talk():
+    a.send(b"x")
+threads = [threading.Thread(target=talk) for _ in range(200)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_threads_that_begin_while_others_do_have_their_frames(tmp_path, version):
+    calls = same([PYTHONS[version], "-c", MANY_BEGIN], tmp_path)
+    sent = [call for call in calls if call.name == "sendto"]
+    assert len(sent) == 200
+    assert {call.stack[-1].function if call.stack else "" for call in sent} == {"talk"}
+
+
 def test_threads_with_the_smallest_stack(tmp_path):
     assert counted(same(hard("small_stacks"), tmp_path))["sendto"] == 2000
 
