@@ -248,7 +248,7 @@ def state():
         "memory": anonymous(),
     }
 
-start(200, 4)
+start(1000, 4)  # until memory is in as many pieces as it will be
 before = state()
 start(int(sys.argv[1]), 4)
 print(json.dumps([before, state()]))
@@ -270,6 +270,6 @@ def test_a_thousand_starts_leave_nothing_behind(tmp_path):
         assert after[name] == before[name], (name, before, after)
     assert after["maps"] <= before["maps"] + 5, (before, after)
     assert after["objects"] <= before["objects"] + 200, (before, after)
-    # Half of it comes without a leak; 600 bytes lost at a start make one and a half of it.
-    assert after["memory"] <= before["memory"] + (1 << 20), (before, after)
+    # A third of a MiB comes without a leak; 600 bytes lost at a start make three quarters of it.
+    assert after["memory"] <= before["memory"] + (5 << 17), (before, after)
     assert list(tmp_path.iterdir()) == []
