@@ -32,9 +32,9 @@ the program's (sys.setprofile, cProfile).
 
 With --exact nothing is loaded into the program: the kernel stops it at each call that is recorded
 (ptrace(2)), and all of these are seen but what goes through an io_uring's rings. A call that stops
-costs the program nine times its CPU time, as under strace -f, and takes some 40 times as long; a
-request to wsgiref takes three times as long. (Without --exact it is 1.4, 2 and 1.1.) --all-syscalls
-and -p stop the program at every call. A program that is traced so cannot be looked at by a
+costs the program nine times its CPU time, some more than under strace -f; a request to wsgiref
+takes 2.6 times as long. (Without --exact it is 1.4 and 1.1 times.) --all-syscalls and -p stop the
+program at every call. A program that is traced so cannot be looked at by a
 debugger, nor become another user by a set-uid program.
 
 Exit status: the program's; 126 it cannot be run or traced, 127 it was not found, 2 usage, 3 the
