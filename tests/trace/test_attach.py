@@ -15,7 +15,7 @@ import pytest
 from pythons import PYTHONS
 from running import PATIENCE
 from test_exact import status_of, wait_for, written
-from test_undisturbed import needs_root, python
+from test_undisturbed import needs_reach, needs_root, python
 from tracing import PLAIN, ZOLAL, counted, run
 
 from zolal.trace import exact
@@ -350,6 +350,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @needs_root
+@needs_reach
 def test_another_user_s(tmp_path):
     nobody = pwd.getpwnam("nobody")
     text = NOBODY.format(uid=nobody.pw_uid, gid=nobody.pw_gid)
@@ -361,6 +362,7 @@ def test_another_user_s(tmp_path):
 
 
 @needs_root
+@needs_reach
 def test_one_that_hides(tmp_path):
     """PR_SET_DUMPABLE: its user may not trace it, and root may."""
     nobody = pwd.getpwnam("nobody")

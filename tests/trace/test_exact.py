@@ -17,7 +17,7 @@ import pytest
 from by_exact import Both
 from pythons import PYTHONS
 from running import PATIENCE
-from test_undisturbed import TALK, needs_root, python
+from test_undisturbed import TALK, needs_reach, needs_root, python
 from tracing import PLAIN, ZOLAL, counted, hard, run, same, trace
 
 from zolal.trace.load import load
@@ -408,6 +408,7 @@ def test_without_a_filter_all_calls_stop(tmp_path):
 
 
 @needs_root
+@needs_reach
 def test_a_program_that_hides_its_memory(tmp_path):
     """PR_SET_DUMPABLE: its calls are known, and not what it has there; root sees it all."""
     nobody = pwd.getpwnam("nobody")

@@ -23,6 +23,10 @@ a.send(b"hello"); b.recv(5)
 """
 pytestmark = pytest.mark.usefixtures("way")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
+needs_reach = pytest.mark.skipif(
+    not all(os.stat(folder).st_mode & 1 for folder in pathlib.Path(sys.executable).parents),
+    reason="another user cannot reach this interpreter, which lies in a folder of one user's own",
+)
 
 
 def python(text, *options):
