@@ -212,6 +212,7 @@ void acceptor_close(struct acceptor *acceptor)
 {
     struct list *node;
     timer_stop(&acceptor->pause);
+    acceptor_watch(acceptor, false); /* others may have the socket, and keep it watched, epoll(7) */
     while ((node = list_pop(&acceptor->listeners))) {
         struct listener *listener = listener_of(node);
         if (listener->adopted.file)

@@ -33,9 +33,21 @@ int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events)
     return kernel_epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, events, watch);
 }
 
+/* For events of a watch that was removed before they were dispatched. */
+static void on_nothing(struct loop_watch *watch, uint32_t ready)
+{
+    (void)watch;
+    (void)ready;
+}
+
+static struct loop_watch nothing = {.fd = -1, .on_ready = on_nothing};
+
 void loop_remove(struct loop *loop, struct loop_watch *watch)
 {
     kernel_epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, 0, watch);
+    for (int i = loop->ready_next; i < loop->ready_count; i++)
+        if (loop->ready[i].data.ptr == watch)
+            loop->ready[i].data.ptr = &nothing;
 }
 
 static int watch_fd(void *data)

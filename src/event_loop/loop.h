@@ -24,8 +24,9 @@
 #define LOOP_BROKEN     (EPOLLERR | EPOLLHUP)
 #define LOOP_EDGE       EPOLLET
 
-/* What the loop watches; lives inside its owner. The owner keeps it alive until it is removed AND
- * what the last loop_wait found is dispatched. */
+/* What the loop watches; lives inside its owner. The owner keeps it alive until it is removed; or,
+ * where no other descriptor, in another process perhaps, is of the same description (epoll(7)),
+ * until `fd` is closed AND what the last loop_wait found is dispatched. */
 struct loop_watch {
     int fd;
     void (*on_ready)(struct loop_watch *watch, uint32_t ready);
@@ -54,7 +55,7 @@ int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
 /* Change the events. Returns 0 or -errno. */
 int loop_change(struct loop *loop, struct loop_watch *watch, uint32_t events);
 
-/* Stop watching. Not needed before the last descriptor of a description is closed. */
+/* Stop watching: `watch` is not touched again, whatever of it is ready. */
 void loop_remove(struct loop *loop, struct loop_watch *watch);
 
 /* Is something ready that was not dispatched yet? Then loop_wait does not wait. */

@@ -45,7 +45,8 @@ void connection_start_patience(struct connection *connection)
     if (worker->handler_busy || (connection->exchange && connection->exchange->in_handler))
         loop_update_time(&worker->loop); /* the application has taken its time since */
     if (patience == PATIENCE_KEEP_ALIVE && !connection->has_asked)
-        patience = PATIENCE_HEAD; /* a client that has connected and says nothing */
+        /* A client that has connected and says nothing. */
+        patience = worker->stopping ? PATIENCE_FIRST : PATIENCE_HEAD;
     if (patience == PATIENCE_NONE)
         timer_stop(&connection->timer);
     else

@@ -53,6 +53,7 @@ enum patience {
     PATIENCE_BODY,
     PATIENCE_SEND,
     PATIENCE_LINGER,
+    PATIENCE_FIRST, /* with a connection that a stop finds before its first request */
     PATIENCE_COUNT
 };
 

@@ -186,17 +186,28 @@ static bool worker_stop_wanted(struct worker *worker)
            (worker->config.handle_signals && signals_stop_asked());
 }
 
-/* Connections that have no request under way are closed. */
+/* Does it wait for a request, with nothing else to do? */
+static bool connection_is_quiet(const struct connection *connection)
+{
+    bool has_output = connection->output && connection->output->pending > 0;
+    return connection->state == CONNECTION_IDLE && !connection->readable && !has_output &&
+           connection->input.len == 0;
+}
+
+/* Connections that have no request under way are closed, once they were looked at: a request that
+ * the kernel has would be lost, and on a UNIX socket its client told of a reset. One that has
+ * brought none yet is waited for: its client has only just connected, most likely, and cannot know
+ * that it is too late. */
 static void worker_close_idle(struct worker *worker)
 {
     struct list *node = worker->connections.next;
     while (node != &worker->connections) {
         struct connection *connection = list_entry(node, struct connection, node);
         node = node->next;
-        bool has_output = connection->output && connection->output->pending > 0;
-        if (connection->state == CONNECTION_IDLE && !connection->readable && !has_output &&
-            connection->input.len == 0)
-            connection_close(connection);
+        if (connection->has_asked && connection_is_quiet(connection)) {
+            timer_stop(&connection->timer);
+            connection_expire(connection);
+        }
     }
 }
 
@@ -208,6 +219,12 @@ static void worker_begin_stop(struct worker *worker)
     acceptor_accept_all(&worker->acceptor);
     worker->stopping = true;
     worker->stop_deadline_ms = most > 0 ? worker->loop.now_ms + most : TIMER_NEVER;
+    for (struct list *node = worker->connections.next; node != &worker->connections;
+         node = node->next) {
+        struct connection *connection = list_entry(node, struct connection, node);
+        if (connection->state == CONNECTION_IDLE)
+            connection_start_patience(connection);
+    }
     acceptor_close(&worker->acceptor);
 }
 

@@ -13,6 +13,7 @@
 #include "socket/kernel.h"
 
 #define REPLY_BATCH_NS  300000 /* the longest that a reply waits for others, measured best */
+#define FIRST_MS        250    /* a lost packet of a first request comes again after 200 */
 #define SERVER_NAME_MAX 200
 
 static void worker_on_wakeup(struct wakeup *wakeup)
@@ -71,6 +72,7 @@ static void worker_init_patience(struct worker *worker)
     timer_queue_init(&worker->patience[PATIENCE_BODY], limits->body_ms);
     timer_queue_init(&worker->patience[PATIENCE_SEND], limits->send_ms);
     timer_queue_init(&worker->patience[PATIENCE_LINGER], limits->linger_ms);
+    timer_queue_init(&worker->patience[PATIENCE_FIRST], FIRST_MS);
 }
 
 /* REPLY_BATCH_NS in ticks. */

@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "trace"))
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install playwright")
 
 import traced  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
 from zolal.trace import report  # noqa: E402
 
@@ -144,17 +144,17 @@ def test_by_keyboard(pages, visit):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#story")
+    page.wait_for_url("**#story")
     summary = page.locator("#start details:not([open]) > summary").first
     summary.focus()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     before = page.locator("#start details[open]").count()
     page.keyboard.press("Enter")
-    assert page.locator("#start details[open]").count() == before + 1
+    expect(page.locator("#start details[open]")).to_have_count(before + 1)
     link = page.locator(".lives a").first
     link.focus()
     page.keyboard.press("Enter")
-    assert page.locator(".step:target").count() == 1
+    expect(page.locator(".step:target")).to_have_count(1)
 
 
 def test_a_box_of_the_timeline_leads_to_its_step(pages, visit):
@@ -164,8 +164,8 @@ def test_a_box_of_the_timeline_leads_to_its_step(pages, visit):
     box = max(boxes, key=lambda box: box.bounding_box()["width"])
     step = box.get_attribute("href")
     box.click()
-    assert page.url.endswith(step)
-    assert page.locator(":target .number").inner_text() == step.removeprefix("#step-")
+    page.wait_for_url(f"**{step}")
+    expect(page.locator(":target .number")).to_have_text(step.removeprefix("#step-"))
 
 
 def test_on_paper(pages, visit):

@@ -186,9 +186,20 @@ def test_a_request_gets_a_moment_to_finish(reloaded, folder):
         wait_for(server, "two")
 
 
-def test_nobody_is_refused_or_lost(reloaded, folder):
+@pytest.mark.parametrize("family", ["TCP", "UNIX"])
+def test_nobody_is_refused_or_lost(launch, folder, tmp_path, family):
     """Clients that come all the time see one answer after the other."""
-    server = reloaded()
+    bind = "127.0.0.1:0" if family == "TCP" else f"unix:{tmp_path}/s"
+    server = launch("site_app", "--reload", "--app-dir", str(folder), "--bind", bind)
+    texts = ["two", "three", "four", "five", "six"]
+    try:
+        server.wait_for_start()
+        visit_while_it_reloads(server, folder, texts)
+    finally:
+        server.kill()
+
+
+def visit_while_it_reloads(server, folder, texts):
     failures, answers, over = [], {get(server)}, threading.Event()
 
     def visit():
@@ -202,7 +213,7 @@ def test_nobody_is_refused_or_lost(reloaded, folder):
     for visitor in visitors:
         visitor.start()
     try:
-        for text in ("two", "three", "four"):
+        for text in texts:
             write(folder, text)
             server.wait_until(lambda text=text: text in answers, f"{text} was not served")
     finally:
@@ -210,7 +221,7 @@ def test_nobody_is_refused_or_lost(reloaded, folder):
         for visitor in visitors:
             visitor.join(PATIENCE)
     assert failures == []
-    assert answers == {"one", "two", "three", "four"}
+    assert answers == {"one", *texts}
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,22 @@ static void test_what_is_left_at_the_end(void **state)
     assert_int_equal(access(addr.un.sun_path, F_OK), -1);
 }
 
+/* As a reloader's child, whose parent keeps the socket. */
+static void test_a_socket_that_others_keep_is_not_watched_on(void **state)
+{
+    (void)state;
+    add((struct acceptor_adopted){.file = true, .queue = true});
+    int kept = dup(acceptor_fd(&acceptor, 0));
+    connect_one();
+    assert_int_equal(loop_wait(&loop, 0), 1);
+    acceptor_close(&acceptor);
+    assert_true(loop_dispatch_next(&loop)); /* of nobody */
+    assert_int_equal(accepted, 0);
+    assert_int_equal(loop_wait(&loop, 0), 0);
+    close(kept);
+    unlink(addr.un.sun_path);
+}
+
 static void test_a_forked_child_touches_nothing(void **state)
 {
     (void)state;
@@ -190,6 +206,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_shortage_in_a_hold_does_not_end_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_left_at_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_socket_that_others_keep_is_not_watched_on, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_a_forked_child_touches_nothing, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

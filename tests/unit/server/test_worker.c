@@ -905,6 +905,68 @@ static void test_a_queue_can_be_left_to_who_serves_next(void **state)
     assert_int_equal(answered_at_a_stop(true), 0);
 }
 
+/* A worker that is stopped in its second wait, and when its client sends: before and after which
+ * wait. What is sent before one is reported by it, what is sent after it is in the kernel alone. */
+static struct {
+    int fd, waits, before, after;
+} late;
+
+static void *late_before_wait(void *context)
+{
+    (void)context;
+    if (++late.waits == late.before)
+        send(late.fd, HELLO, sizeof(HELLO) - 1, 0);
+    if (late.waits == 2)
+        worker_stop(site.worker);
+    return NULL;
+}
+
+static bool late_after_wait(void *context)
+{
+    (void)context;
+    if (late.waits == late.after)
+        send(late.fd, HELLO, sizeof(HELLO) - 1, 0);
+    return true;
+}
+
+/* How many requests are answered; never with a reset. */
+static int late_visit(int before, int after)
+{
+    struct worker_config config = {.limits = test_limits,
+                                   .handler = {on_request, on_writable, on_abort, &site},
+                                   .access_log_fd = -1,
+                                   .unlock = late_before_wait,
+                                   .check = late_after_wait};
+    struct address peer;
+    struct error err = {0};
+    char text[2000];
+    int pair[2];
+    config.limits.graceful_ms = config.limits.head_ms = config.limits.keep_alive_ms = 0;
+    assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(worker_new(&site.worker, &config, &err), 0);
+    late = (typeof(late)){.fd = pair[0], .before = before, .after = after};
+    site.requests = 0;
+    assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
+    assert_int_equal(worker_run(site.worker, &err), 0);
+    worker_free(site.worker);
+    ssize_t got;
+    while ((got = __real_recv(pair[0], text, sizeof(text), 0)) > 0)
+        continue;
+    assert_int_equal(got, 0);
+    close(pair[0]);
+    return site.requests;
+}
+
+static void test_a_request_that_crosses_a_stop_is_answered(void **state)
+{
+    (void)state;
+    assert_int_equal(late_visit(3, 0), 1); /* the first of its connection */
+    assert_int_equal(late_visit(1, 2), 2); /* a connection that was kept */
+    assert_int_equal(late_visit(1, 0), 1); /* the same, without another */
+    assert_int_equal(late_visit(0, 0), 0); /* a client that never asks does not stop the stop */
+}
+
 static void test_running_out_of_descriptors_passes(void **state)
 {
     struct worker_config config = {.limits = test_limits,
@@ -968,6 +1030,7 @@ int main(void)
         cmocka_unit_test_setup(test_every_allocation_fails_once, setup),
         cmocka_unit_test_setup(test_every_system_call_fails_once, setup),
         cmocka_unit_test_setup(test_a_queue_can_be_left_to_who_serves_next, setup),
+        cmocka_unit_test_setup(test_a_request_that_crosses_a_stop_is_answered, setup),
         cmocka_unit_test_setup(test_running_out_of_descriptors_passes, setup),
         cmocka_unit_test_setup(test_a_server_name_that_cannot_be_sent, setup),
     };
