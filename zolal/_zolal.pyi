@@ -341,7 +341,11 @@ class LoopCore:
     _debug: bool
     _closed: bool
     _is_watched: bool
+    _runs_on: bool
     _has_forked: bool
+
+    def _run_once(self) -> None:
+        """Wait, and run what is ready and due: a turn, or several where `_runs_on`."""
 
     def _watched(self) -> list[tuple[int, asyncio.Handle | None, asyncio.Handle | None]]:
         """(descriptor, reader, writer) of what add_reader() and add_writer() have."""

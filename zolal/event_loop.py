@@ -206,13 +206,19 @@ class EventLoop(_zolal.LoopCore, TLSLoop):
     def run_forever(self) -> None:
         """Run until stop() is called."""
         woken = self._wake_on_signals()
-        if self._watch and not self.is_running():
-            self._watch.begin()
+        if not self.is_running():
+            # Not where a subclass, or who has put another in its place, counts on single turns.
+            own = type(self)._run_once is _zolal.LoopCore._run_once
+            self._runs_on = own and "_run_once" not in vars(self)
+            if self._watch:
+                self._watch.begin()
         try:
             super().run_forever()
         finally:
-            if self._watch and not self.is_running():
-                self._watch.end()
+            if not self.is_running():
+                self._runs_on = False
+                if self._watch:
+                    self._watch.end()
             if woken and not self._signal_handlers:
                 signal.set_wakeup_fd(-1)
 

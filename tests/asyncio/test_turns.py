@@ -1,10 +1,14 @@
 """When zolal.EventLoop looks at epoll: not in each turn while callbacks are ready, but soon."""
 
 import asyncio
+import ctypes
+import functools
 import os
 import signal
 import socket
 import threading
+
+import pytest
 
 import zolal
 
@@ -124,3 +128,84 @@ def test_who_spins_keeps_nobody_from_the_loop():
         b.close()
 
     zolal.run(main())
+
+
+def spin_in_c(loop):
+    """A callback that asks for itself again, and runs no Python."""
+    again = functools.partial(loop.call_soon)
+    again.__setstate__((loop.call_soon, (again,), {}, {}))
+    loop.call_soon(again)
+    return again
+
+
+def stop_spinning(again):
+    again.__setstate__((int, (), {}, {}))
+
+
+@pytest.mark.parametrize("how", ["signal", "thread", "exception of a signal", "exception"])
+def test_what_spins_without_python_can_be_ended(how):
+    loop = zolal.new_event_loop()
+    main, seen = threading.get_ident(), []
+
+    def stop(*unused):
+        seen.append(how)
+        if "exception" in how:
+            raise KeyboardInterrupt(how)
+        loop.stop()
+
+    def end():
+        if "signal" in how:
+            signal.pthread_kill(main, signal.SIGALRM)
+        elif how == "exception":
+            set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+            set_exception(ctypes.c_ulong(main), ctypes.py_object(KeyboardInterrupt))
+        else:
+            loop.call_soon_threadsafe(stop)
+
+    again, before = spin_in_c(loop), signal.signal(signal.SIGALRM, stop)
+    timer = threading.Timer(0.05, end)
+    timer.start()
+    try:
+        if "exception" in how:
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_forever()
+        else:
+            loop.run_forever()
+        assert seen == [how] or how == "exception"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        timer.join()
+        stop_spinning(again)
+        loop.close()
+
+
+@pytest.mark.parametrize("where", ["class", "instance", "patched"])
+def test_who_puts_itself_in_the_place_of_a_turn_sees_each(where, monkeypatch):
+    counts = []
+
+    class Counting(zolal.EventLoop):
+        if where == "class":
+
+            def _run_once(self):
+                counts.append(1)
+                super()._run_once()
+
+    loop = Counting()
+    own = loop._run_once
+    if where == "instance":
+        loop._run_once = lambda: counts.append(own())
+    elif where == "patched":
+        patch = lambda self: counts.append(own())  # noqa: E731
+        monkeypatch.setattr(zolal.EventLoop, "_run_once", patch, raising=False)
+
+    async def turns():
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(turns())
+    assert 100 <= len(counts) <= 105
+    loop.call_soon(loop.call_soon, counts.clear)
+    own()  # one turn: what it makes ready waits
+    assert counts
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()

@@ -45,7 +45,6 @@ struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, P
     handle->is_cancelled = handle->is_scheduled = handle->is_running = false;
     for (Py_ssize_t i = 0; i < count; i++)
         handle->args[i] = Py_NewRef(args[i]);
-    PyObject_GC_Track(handle);
     if (loop->is_debug && !(handle->traceback = handle_traceback(&loop->state->aio)))
         Py_CLEAR(handle);
     return handle;
@@ -228,7 +227,7 @@ static PyObject *timer_compare(struct handle_object *handle, PyObject *object, i
     return PyBool_FromLong(operation == Py_NE ? !equal : equal);
 }
 
-static int handle_traverse(struct handle_object *handle, visitproc visit, void *arg)
+int handle_traverse(struct handle_object *handle, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(handle));
     Py_VISIT(handle->loop);

@@ -68,6 +68,7 @@ struct loop_object {
     bool is_debug;
     bool is_watched;  /* callbacks are run in Python, which records them */
     bool is_stopping; /* stop() was called */
+    bool runs_on;     /* one _run_once is several turns: run_forever calls it, and no other */
     bool is_waiting;  /* in epoll_wait(2), without the GIL */
     bool is_woken;    /* since that began */
     bool has_forked;  /* children may have its descriptors */

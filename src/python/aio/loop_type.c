@@ -60,10 +60,10 @@ void loop_clear_all(struct loop_object *loop)
     loop->ready = (struct ready_ring){0};
     loop->timers = (struct timer_heap){0};
     for (size_t i = 0; i < ready.count; i++)
-        Py_DECREF(ready.handles[(ready.first + i) & (ready.size - 1)]);
+        loop_let_go(loop, ready.handles[(ready.first + i) & (ready.size - 1)]);
     for (size_t i = 0; i < timers.count; i++) {
         timers.entries[i].handle->is_scheduled = false;
-        Py_DECREF(timers.entries[i].handle);
+        loop_let_go(loop, (PyObject *)timers.entries[i].handle);
     }
     memory_free(ready.handles);
     memory_free(timers.entries);
@@ -206,11 +206,14 @@ static int loop_traverse(struct loop_object *loop, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->done);
     Py_VISIT(loop->keywords);
-    for (size_t i = 0; i < loop->ready.count; i++)
-        Py_VISIT(loop->ready.handles[(loop->ready.first + i) & (loop->ready.size - 1)]);
-    for (size_t i = 0; i < loop->timers.count; i++)
-        Py_VISIT(loop->timers.entries[i].handle);
-    return slots_traverse(loop, visit, arg);
+    int result = 0;
+    for (size_t i = 0; i < loop->ready.count && result == 0; i++)
+        result = loop_visit_handle(
+            loop, loop->ready.handles[(loop->ready.first + i) & (loop->ready.size - 1)], visit,
+            arg);
+    for (size_t i = 0; i < loop->timers.count && result == 0; i++)
+        result = loop_visit_handle(loop, (PyObject *)loop->timers.entries[i].handle, visit, arg);
+    return result ? result : slots_traverse(loop, visit, arg);
 }
 
 static int loop_clear(struct loop_object *loop)
@@ -242,7 +245,7 @@ static void loop_dealloc(struct loop_object *loop)
 
 static PyMethodDef loop_methods[] = {
     {"_run_once", METHOD(loop_run_once), METH_NOARGS,
-     "_run_once($self)\n--\n\nWait, and run what is ready and due."},
+     "_run_once($self)\n--\n\nWait, and run what is ready and due: a turn, or several (_runs_on)."},
     {"call_soon", METHOD(loop_call_soon), KEYWORDS,
      "call_soon(callback, *args, context=None)\n\nHave it called in the next turn."},
     {"call_soon_threadsafe", METHOD(loop_call_soon_threadsafe), KEYWORDS,
@@ -291,6 +294,7 @@ static PyMethodDef loop_methods[] = {
 static PyMemberDef loop_members[] = {
     {"_closed", T_BOOL, offsetof(struct loop_object, is_closed), 0, NULL},
     {"_stopping", T_BOOL, offsetof(struct loop_object, is_stopping), 0, NULL},
+    {"_runs_on", T_BOOL, offsetof(struct loop_object, runs_on), 0, NULL},
     {"_is_watched", T_BOOL, offsetof(struct loop_object, is_watched), 0, NULL},
     {"_has_forked", T_BOOL, offsetof(struct loop_object, has_forked), 0, NULL},
     {"_task_factory", T_OBJECT, offsetof(struct loop_object, task_factory), 0, NULL},

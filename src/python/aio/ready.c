@@ -25,7 +25,7 @@ int ready_push(struct loop_object *loop, PyObject *handle)
 {
     struct ready_ring *ring = &loop->ready;
     if (ring->count == ring->size && ready_grow(ring) < 0) {
-        Py_DECREF(handle);
+        loop_let_go(loop, handle);
         return -1;
     }
     ring->handles[(ring->first + ring->count++) & (ring->size - 1)] = handle;

@@ -89,8 +89,9 @@ void timers_cancelled(struct loop_object *loop)
 
 /* Keep those that are not cancelled, in a heap of its own: to drop one may run Python code, by what
  * its context holds, which may ask for a timer. */
-static void heap_tidy(struct timer_heap *heap)
+static void heap_tidy(struct loop_object *loop)
 {
+    struct timer_heap *heap = &loop->timers;
     struct timer_entry *old = heap->entries;
     size_t kept = 0, dropped = 0;
     struct timer_entry *entries = memory_new_array(heap->size, sizeof(*entries));
@@ -109,7 +110,7 @@ static void heap_tidy(struct timer_heap *heap)
         heap_sink(heap, i);
     for (size_t i = 0; i < dropped; i++) {
         old[i].handle->is_scheduled = false;
-        Py_DECREF(old[i].handle);
+        loop_let_go(loop, (PyObject *)old[i].handle);
     }
     memory_free(old);
 }
@@ -118,9 +119,9 @@ int timers_timeout_ms(struct loop_object *loop)
 {
     struct timer_heap *heap = &loop->timers;
     if (heap->cancelled > CANCELLED_KEPT && heap->cancelled > heap->count / 2)
-        heap_tidy(heap);
+        heap_tidy(loop);
     while (heap->count > 0 && heap->entries[0].handle->is_cancelled)
-        Py_DECREF(heap_pop(heap));
+        loop_let_go(loop, (PyObject *)heap_pop(heap));
     if (heap->count == 0)
         return -1;
     double ms = (heap->entries[0].when - loop_now()) * 1e3;

@@ -1,4 +1,4 @@
-/* One turn of the loop: look at epoll, take what is ready and what is due, run it. */
+/* Turns of the loop: look at epoll, take what is ready and what is due, run it. */
 #include <errno.h>
 
 #include "base/clock.h"
@@ -8,7 +8,10 @@
 #include "python/aio/waiter.h"
 #include "socket/kernel.h"
 
-enum { LOOK_NS = 20 * 1000 }; /* so old may a look at epoll be that found nothing */
+enum {
+    LOOK_NS = 20 * 1000, /* so old may a look at epoll be that found nothing */
+    TURNS = 16 /* of run_forever without its `while`, where Python sees to other threads */
+};
 
 static int event_fd(void *data)
 {
@@ -102,7 +105,7 @@ static int run_ready(struct loop_object *loop)
     for (size_t left = loop->ready.count; left > 0 && loop->ready.count > 0; left--) {
         PyObject *handle = ready_pop(loop);
         int result = run_handle(loop, handle);
-        Py_DECREF(handle);
+        loop_let_go(loop, handle);
         if (result < 0)
             return -1;
     }
@@ -127,20 +130,32 @@ static int dispatch_events(struct loop_object *loop, int count)
     return loop_open(loop);
 }
 
-PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
+/* Returns 0, or -1 with an exception set. */
+static int run_turn(struct loop_object *loop)
 {
-    (void)unused;
     if (loop_check_open(loop) < 0)
-        return NULL;
+        return -1;
     recording_join(loop->state);
     if (!loop_is_seen(loop)) {
         loop->looks++;
         int count = wait_for_events(loop, loop_timeout(loop));
         if (count < 0 || dispatch_events(loop, count) < 0)
-            return NULL;
+            return -1;
     }
     int result = timers_expire(loop) < 0 || run_ready(loop) < 0 ? -1 : 0;
     if (result < 0 || loop->is_stopping)
         loop->is_seen = false; /* the next run begins with a look */
-    return result < 0 ? NULL : Py_NewRef(Py_None);
+    return result;
+}
+
+PyObject *loop_run_once(struct loop_object *loop, PyObject *unused)
+{
+    (void)unused;
+    for (int left = loop->runs_on ? TURNS : 1; left > 0; left--) {
+        if (run_turn(loop) < 0 || PyErr_CheckSignals() < 0)
+            return NULL;
+        if (loop->is_stopping)
+            break;
+    }
+    return Py_NewRef(Py_None);
 }

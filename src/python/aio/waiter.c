@@ -67,8 +67,11 @@ struct handle_object *waiter_as_handle(struct waiter_object *waiter)
     PyObject *argument;
     if (waiter_argument(waiter, &argument) < 0)
         return NULL;
-    return handle_new(waiter->loop->state->aio.handle_type, waiter->loop, waiter->callback,
-                      &argument, 1, waiter->context);
+    struct handle_object *handle = handle_new(waiter->loop->state->aio.handle_type, waiter->loop,
+                                              waiter->callback, &argument, 1, waiter->context);
+    if (handle)
+        PyObject_GC_Track(handle);
+    return handle;
 }
 
 /* As of a handle: that which failed is told to the loop's exception handler. */
