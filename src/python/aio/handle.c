@@ -43,6 +43,7 @@ struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, P
     handle->traceback = handle->text = handle->weakrefs = NULL;
     handle->when = 0;
     handle->is_cancelled = handle->is_scheduled = handle->is_running = false;
+    handle->is_tracked = false;
     for (Py_ssize_t i = 0; i < count; i++)
         handle->args[i] = Py_NewRef(args[i]);
     if (loop->is_debug && !(handle->traceback = handle_traceback(&loop->state->aio)))

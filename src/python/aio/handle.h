@@ -19,6 +19,7 @@ struct handle_object {
     bool is_cancelled;
     bool is_scheduled; /* in the heap */
     bool is_running;
+    bool is_tracked; /* by the garbage collector */
     PyObject *args[];
 };
 
@@ -49,6 +50,14 @@ static inline bool handle_is_ours(const struct module_state *state, PyObject *ob
     return Py_IS_TYPE(object, state->aio.handle_type) || Py_IS_TYPE(object, state->aio.timer_type);
 }
 
+/* Tell the garbage collector of it, once. */
+static inline void handle_track(struct handle_object *handle)
+{
+    if (!handle->is_tracked)
+        PyObject_GC_Track(handle);
+    handle->is_tracked = true;
+}
+
 /* tp_traverse */
 int handle_traverse(struct handle_object *handle, visitproc visit, void *arg);
 
@@ -60,9 +69,8 @@ int handle_traverse(struct handle_object *handle, visitproc visit, void *arg);
  * by the loop anyway. It is told of those that remain when the loop lets go of them. */
 static inline void loop_let_go(struct loop_object *loop, PyObject *handle)
 {
-    if (Py_REFCNT(handle) > 1 && handle_is_ours(loop->state, handle) &&
-        !PyObject_GC_IsTracked(handle))
-        PyObject_GC_Track(handle);
+    if (Py_REFCNT(handle) > 1 && handle_is_ours(loop->state, handle))
+        handle_track((struct handle_object *)handle);
     Py_DECREF(handle);
 }
 
@@ -71,9 +79,10 @@ static inline int loop_visit_handle(struct loop_object *loop, PyObject *handle, 
                                     void *arg)
 {
     Py_VISIT(handle);
-    bool is_part = Py_REFCNT(handle) == 1 && handle_is_ours(loop->state, handle) &&
-                   !PyObject_GC_IsTracked(handle);
-    return is_part ? handle_traverse((struct handle_object *)handle, visit, arg) : 0;
+    struct handle_object *ours = (struct handle_object *)handle;
+    bool is_part =
+        Py_REFCNT(handle) == 1 && handle_is_ours(loop->state, handle) && !ours->is_tracked;
+    return is_part ? handle_traverse(ours, visit, arg) : 0;
 }
 
 /* Add both types. Returns 0, or -1 with an exception set. */

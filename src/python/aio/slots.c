@@ -324,7 +324,7 @@ static PyObject *loop_add(struct loop_object *loop, PyObject *const *args, Py_ss
         fd < 0 ? NULL
                : handle_new(loop->state->aio.handle_type, loop, args[1], args + 2, count - 2, NULL);
     if (handle)
-        PyObject_GC_Track(handle);
+        handle_track(handle);
     struct slot *slot = handle ? slot_get(loop, fd) : NULL;
     recording_join(loop->state);
     if (!slot || slot_set(loop, slot, (PyObject **)((char *)slot + place), Py_NewRef(handle)) < 0)

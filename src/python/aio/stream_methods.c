@@ -189,6 +189,16 @@ static int core_is_free(const struct stream_core *core)
     return holds < 0 ? -1 : !holds;
 }
 
+/* The bytes of it: of `bytes` itself without a view being made, which most are. Returns 0, or -1
+ * with an exception set. */
+static int data_open(PyObject *data, Py_buffer *view)
+{
+    if (!PyBytes_CheckExact(data))
+        return PyObject_GetBuffer(data, view, PyBUF_SIMPLE);
+    *view = (Py_buffer){.buf = PyBytes_AS_STRING(data), .len = PyBytes_GET_SIZE(data)};
+    return 0;
+}
+
 /* asyncio's write(), for what is unusual. */
 static PyObject *stream_write_otherwise(struct module_state *state, PyObject *self, PyObject *data)
 {
@@ -253,7 +263,7 @@ static PyObject *stream_write(PyObject *self, PyObject *data)
                      PyMemoryView_GET_BUFFER(data)->itemsize == 1);
     if (!is_free || !is_plain)
         return stream_write_otherwise(state, self, data);
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
+    if (data_open(data, &view) < 0)
         return NULL;
     RECORDED(state);
     loop->is_seen = false; /* who receives it may be on this loop, too */

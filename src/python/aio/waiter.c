@@ -70,7 +70,7 @@ struct handle_object *waiter_as_handle(struct waiter_object *waiter)
     struct handle_object *handle = handle_new(waiter->loop->state->aio.handle_type, waiter->loop,
                                               waiter->callback, &argument, 1, waiter->context);
     if (handle)
-        PyObject_GC_Track(handle);
+        handle_track(handle);
     return handle;
 }
 
