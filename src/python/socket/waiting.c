@@ -63,7 +63,7 @@ int socket_wait(struct socket_object *socket, short events, uint64_t deadline_ns
 }
 
 /* Once, without the GIL where it may take time. */
-static int64_t call_once(struct socket_object *socket, struct socket_call *call, bool is_blocking)
+static int64_t call_attempt(struct socket_object *socket, struct socket_call *call, bool is_blocking)
 {
     int fd = socket->fd;
     int64_t result;
@@ -91,7 +91,7 @@ int64_t socket_call(struct socket_object *socket, struct socket_call *call)
             socket_raise_timeout();
         if (ready <= 0)
             return -1;
-        int64_t result = call_once(socket, call, timeout_ns < 0);
+        int64_t result = call_attempt(socket, call, timeout_ns < 0);
         if (result >= 0)
             return result;
         wait_first = result == -EAGAIN;
