@@ -53,6 +53,17 @@ if sys.version_info >= (3, 11) and _ssl:
     _new_protocol = _SSLProtocol
 
 
+def _move_received(protocol: asyncio.BaseProtocol, tls: Any) -> None:
+    """What a stream's reader has already is the beginning of the handshake, not a text that came
+    encrypted: asyncio's before 3.14 leaves it there (gh-142352)."""
+    reader = None
+    if isinstance(protocol, asyncio.StreamReaderProtocol):
+        reader = getattr(protocol, "_stream_reader", None)
+    if reader is not None and reader._buffer:
+        tls._incoming.write(reader._buffer)
+        reader._buffer.clear()
+
+
 class TLSLoop(asyncio.SelectorEventLoop):
     """The part of zolal.EventLoop that makes transports for TLS."""
 
@@ -107,6 +118,8 @@ class TLSLoop(asyncio.SelectorEventLoop):
                 self, protocol, sslcontext, done, call_connection_made=False, **names
             )
             transport.pause_reading()  # nothing may come before connection_made()
+            if server_side:
+                _move_received(protocol, tls)
             transport.set_protocol(tls)
             begin = self.call_soon(tls.connection_made, transport)
             resume = self.call_soon(transport.resume_reading)

@@ -55,6 +55,7 @@
     X(CO_QUALNAME, "co_qualname")                        \
     X(LOOP, "loop")                                      \
     X(CONTEXT, "context")                                \
+    X(TASK, "Task")                                      \
     X(RUN_HANDLE, "_run_handle")                         \
     X(CALLBACK_FAILED, "_callback_failed")               \
     X(ENSURE_FD_NO_TRANSPORT, "_ensure_fd_no_transport") \

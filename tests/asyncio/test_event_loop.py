@@ -242,3 +242,54 @@ def test_nothing_is_left_of_a_loop():
         once()
     assert count() <= before
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_task_is_what_asyncio_has_for_it_now(monkeypatch):
+    class Other(asyncio.Task):
+        pass
+
+    async def main():
+        async def nothing():
+            pass
+
+        before = asyncio.create_task(nothing())
+        monkeypatch.setattr(asyncio.tasks, "Task", Other)
+        tasks = [asyncio.create_task(nothing()), asyncio.create_task(nothing(), name="one")]
+        monkeypatch.undo()
+        await asyncio.gather(before, *tasks)
+        return [type(task) for task in (before, *tasks)]
+
+    assert zolal.run(main()) == [asyncio.Task, Other, Other]
+
+
+@pytest.mark.skipif(
+    not hasattr(asyncio.events, "_ThreadSafeHandle"), reason="this asyncio has no such handles"
+)
+@pytest.mark.parametrize("method", ["cancel", "cancelled"])
+@pytest.mark.parametrize("waiting", [1, 3])
+def test_a_thread_waits_for_the_end_of_its_call(method, waiting):
+    loop = zolal.new_event_loop()
+    started, ended, seen = threading.Event(), [], []
+
+    def call():
+        started.set()
+        getattr(handle, method)()  # its own thread does not wait
+        time.sleep(0.2)
+        ended.append(1)
+
+    def ask():
+        started.wait()
+        getattr(handle, method)()
+        seen.append(len(ended))
+
+    handle = loop.call_soon_threadsafe(call)
+    assert isinstance(handle, asyncio.events._ThreadSafeHandle)
+    threads = [threading.Thread(target=ask) for _ in range(waiting)]
+    for thread in threads:
+        thread.start()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for thread in threads:
+        thread.join(20)
+    assert seen == [1] * waiting
+    assert handle.cancelled() == (method == "cancel")
+    loop.close()

@@ -29,6 +29,8 @@ from tls_peers import (
     served,
 )
 
+import zolal
+
 
 @needs_own
 def test_start_tls_on_a_stream_that_had_messages(tls_contexts):
@@ -314,3 +316,30 @@ def test_many_at_once(tls_contexts):
         server.close()
 
     run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's streams have it from 3.11 on")
+def test_start_tls_takes_what_had_come_for_the_beginning_of_tls(tls_contexts):
+    """gh-142352, of 3.14: else it would be read as if it had come encrypted."""
+    server_side, client_side = tls_contexts
+    lines = []
+
+    async def serve(reader, writer):
+        while not reader._buffer:
+            await asyncio.sleep(0.001)
+        await writer.start_tls(server_side)
+        lines.append(await reader.readline())
+        writer.write(b"pong\n")
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await writer.start_tls(client_side, server_hostname="localhost")
+        writer.write(b"ping\n")
+        lines.append(await asyncio.wait_for(reader.readline(), 20))
+        writer.close()
+        server.close()
+
+    zolal.run(asyncio.wait_for(main(), 30))
+    assert lines == [b"ping\n", b"pong\n"]

@@ -128,9 +128,13 @@ def epoll_changed(text, result):
 
 
 def epoll_found(text, result):
-    ready = re.findall(r"\{events=([\w|]+), data=(?:0x[0-9a-f]+|\{u32=(\d+))", text)
+    ready = re.findall(r"\{events=([\w|]+), data=(?:0x([0-9a-f]+)|\{u32=(\d+))", text)
     wait = re.search(r", (-?\d+)(?:, (?:NULL|\[\]), \d+)?$", text)
-    shown = ", ".join(f"{fd} {bits(events)}" for events, fd in ready[:6]) if result >= 0 else ""
+    # Newer straces show all 64 bits as one number, of which most programs set the lower half.
+    shown = ", ".join(
+        f"{u32 or int(u64, 16) & 0xFFFFFFFF} {bits(events)}" for events, u64, u32 in ready[:6]
+    )
+    shown = shown if result >= 0 else ""
     return f"{text.split(',')[0]}, [{shown}], timeout {wait[1]} ms"
 
 

@@ -467,6 +467,8 @@ def test_lines_of_python_in_a_container(tmp_path):
 FILES = """
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>

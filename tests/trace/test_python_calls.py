@@ -29,7 +29,7 @@ def interpreters():
             continue
         text = subprocess.run([path, "-V"], capture_output=True, text=True, check=True).stdout
         version = tuple(map(int, re.findall(r"\d+", text)[:2]))
-        if (3, 10) <= version <= (3, 13):
+        if (3, 10) <= version <= (3, 14):
             found.setdefault(version, str(path))
     return sorted(found.items())
 

@@ -30,6 +30,12 @@ int aio_import(struct aio_state *aio)
         return -1;
     AIO_IMPORTS(X)
 #undef X
+    if (!aio->threadsafe_class &&
+        !(aio->threadsafe_class = aio_import_attribute("asyncio.events", "_ThreadSafeHandle"))) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+            return -1;
+        PyErr_Clear();
+    }
     aio->has_fd = plain_sockets_are_known(aio);
     return 0;
 }
@@ -48,12 +54,14 @@ int aio_traverse(struct aio_state *aio, visitproc visit, void *arg)
     AIO_TYPES(X)
     AIO_IMPORTS(X)
 #undef X
+    Py_VISIT(aio->threadsafe_class);
     Py_VISIT(aio->transport_class);
     return tls_traverse(&aio->tls, visit, arg);
 }
 
 void aio_clear(struct aio_state *aio)
 {
+    Py_CLEAR(aio->threadsafe_class);
     Py_CLEAR(aio->transport_class);
     tls_clear(&aio->tls);
 #define X(name, ...) Py_CLEAR(aio->name);

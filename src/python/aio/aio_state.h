@@ -12,7 +12,8 @@
 #define AIO_TYPES(X) \
     X(loop_type)     \
     X(handle_type)   \
-    X(timer_type) X(waiter_type) X(operation_type) X(tls_core_type) X(tls_methods)
+    X(timer_type)    \
+    X(threadsafe_type) X(waiter_type) X(operation_type) X(tls_core_type) X(tls_methods)
 
 /* What a transport's write buffer is: asyncio's methods work on it. */
 #if PY_VERSION_HEX >= 0x030C0000
@@ -28,6 +29,7 @@
 #define AIO_IMPORTS(X)                                                                        \
     X(future_class, "asyncio", "Future")                                                      \
     X(task_class, "asyncio", "Task")                                                          \
+    X(task_names, "asyncio.tasks", "__dict__")                                                \
     X(handle_class, "asyncio", "Handle")                                                      \
     X(timer_class, "asyncio", "TimerHandle")                                                  \
     X(handle_repr, "asyncio", "Handle.__repr__")                                              \
@@ -69,9 +71,10 @@ struct aio_state {
 #define X(name, module, attribute) PyObject *name;
     AIO_IMPORTS(X)
 #undef X
-    PyObject *transport_class; /* of make_stream_transport(); NULL: none yet */
-    Py_ssize_t core_offset;    /* of the struct stream_core in an object of it */
-    bool has_fd;               /* plain_sockets_are_known() */
+    PyObject *threadsafe_class; /* asyncio.events._ThreadSafeHandle; NULL: this asyncio has none */
+    PyObject *transport_class;  /* of make_stream_transport(); NULL: none yet */
+    Py_ssize_t core_offset;     /* of the struct stream_core in an object of it */
+    bool has_fd;                /* plain_sockets_are_known() */
     struct tls_state tls;
 };
 

@@ -42,6 +42,9 @@ struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, P
     handle->context = own;
     handle->traceback = handle->text = handle->weakrefs = NULL;
     handle->when = 0;
+    handle->is_threadsafe = type == loop->state->aio.threadsafe_type;
+    if (handle->is_threadsafe)
+        handle->ended = NULL;
     handle->is_cancelled = handle->is_scheduled = handle->is_running = false;
     handle->is_tracked = false;
     for (Py_ssize_t i = 0; i < count; i++)
@@ -103,9 +106,13 @@ int handle_run(struct handle_object *handle)
     if (!handle->callback)
         return 0;
     handle->is_running = true;
+    if (handle->is_threadsafe)
+        handle_lock(handle);
     PyObject *result =
         handle_call(handle->context, handle->callback, handle->args, Py_SIZE(handle));
     handle->is_running = false;
+    if (handle->is_threadsafe)
+        handle_unlock(handle);
     Py_XDECREF(result);
     int outcome = result ? 0 : handle_report(handle);
     if (handle->is_cancelled) {
@@ -152,7 +159,7 @@ static PyObject *timer_method_when(struct handle_object *handle, PyObject *unuse
 }
 
 /* asyncio's own functions, which read the attributes below. */
-static PyObject *handle_repr(struct handle_object *handle)
+PyObject *handle_repr(struct handle_object *handle)
 {
     return PyObject_CallOneArg(handle->loop->state->aio.handle_repr, (PyObject *)handle);
 }
@@ -184,6 +191,8 @@ static PyObject *handle_get_class(struct handle_object *handle, void *unused)
 {
     const struct aio_state *aio = &handle->loop->state->aio;
     (void)unused;
+    if (handle->is_threadsafe)
+        return Py_NewRef(aio->threadsafe_class);
     return Py_NewRef(Py_IS_TYPE(handle, aio->timer_type) ? aio->timer_class : aio->handle_class);
 }
 
@@ -241,7 +250,7 @@ int handle_traverse(struct handle_object *handle, visitproc visit, void *arg)
 }
 
 /* The loop and the context stay: whoever has the handle may ask for its repr, or run it. */
-static int handle_clear(struct handle_object *handle)
+int handle_clear(struct handle_object *handle)
 {
     if (!handle->is_running)
         handle_drop_call(handle);
@@ -249,10 +258,12 @@ static int handle_clear(struct handle_object *handle)
     return 0;
 }
 
-static void handle_dealloc(struct handle_object *handle)
+void handle_dealloc(struct handle_object *handle)
 {
     PyTypeObject *type = Py_TYPE(handle);
     PyObject_GC_UnTrack(handle);
+    if (handle->is_threadsafe)
+        handle_free_lock(handle);
     if (handle->weakrefs)
         PyObject_ClearWeakRefs((PyObject *)handle);
     handle_clear(handle);
@@ -364,5 +375,5 @@ int handle_types_add(PyObject *module)
         return -1;
     aio->timer_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &timer_spec, (PyObject *)aio->handle_type);
-    return aio->timer_type ? 0 : -1;
+    return aio->timer_type ? threadsafe_type_add(module) : -1;
 }

@@ -1,4 +1,5 @@
-/* What call_soon() and the timers return: asyncio.Handle and asyncio.TimerHandle, in C. They have
+/* What call_soon(), the timers and, where asyncio has a class of its own for that (3.14),
+ * call_soon_threadsafe() return: asyncio.Handle, TimerHandle and _ThreadSafeHandle, in C. They have
  * their methods and attributes, and isinstance() says that they are those. */
 #ifndef ZOLAL_PYTHON_AIO_HANDLE_H
 #define ZOLAL_PYTHON_AIO_HANDLE_H
@@ -7,7 +8,8 @@
 
 /* `callback` and the arguments (ob_size of them) are NULL once it is cancelled and does not run.
  * `traceback`: where it was made, in debug mode; else NULL. `text`: its repr before it was
- * cancelled, in debug mode. `when`: of a TimerHandle, seconds of the loop's time. */
+ * cancelled, in debug mode. `when`: of a TimerHandle, seconds of the loop's time. `ended`: of a
+ * thread-safe one, held while it runs; NULL where nobody has waited for that. */
 struct handle_object {
     PyObject_VAR_HEAD struct loop_object *loop;
     PyObject *callback;
@@ -15,17 +17,21 @@ struct handle_object {
     PyObject *traceback;
     PyObject *text;
     PyObject *weakrefs;
-    double when;
+    union {
+        double when;
+        PyThread_type_lock ended;
+    };
     bool is_cancelled;
     bool is_scheduled; /* in the heap */
     bool is_running;
     bool is_tracked; /* by the garbage collector */
+    bool is_threadsafe;
     PyObject *args[];
 };
 
-/* A handle of `type` (aio.handle_type or timer_type) that calls `callback` with `args`, in
- * `context` (NULL or None: a copy of the current one). The garbage collector does not know it: see
- * loop_let_go(). A new reference, or NULL with an exception set. */
+/* A handle of `type` (aio.handle_type, timer_type or threadsafe_type) that calls `callback` with
+ * `args`, in `context` (NULL or None: a copy of the current one). The garbage collector does not
+ * know it: see loop_let_go(). A new reference, or NULL with an exception set. */
 struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, PyObject *callback,
                                  PyObject *const *args, Py_ssize_t count, PyObject *context);
 
@@ -47,7 +53,9 @@ int handle_cancel(struct handle_object *handle);
 /* Is it one of ours? */
 static inline bool handle_is_ours(const struct module_state *state, PyObject *object)
 {
-    return Py_IS_TYPE(object, state->aio.handle_type) || Py_IS_TYPE(object, state->aio.timer_type);
+    return Py_IS_TYPE(object, state->aio.handle_type) ||
+           Py_IS_TYPE(object, state->aio.timer_type) ||
+           Py_IS_TYPE(object, state->aio.threadsafe_type);
 }
 
 /* Tell the garbage collector of it, once. */
@@ -58,8 +66,16 @@ static inline void handle_track(struct handle_object *handle)
     handle->is_tracked = true;
 }
 
-/* tp_traverse */
+/* Parts of a type that derives from Handle. */
 int handle_traverse(struct handle_object *handle, visitproc visit, void *arg);
+int handle_clear(struct handle_object *handle);
+void handle_dealloc(struct handle_object *handle);
+PyObject *handle_repr(struct handle_object *handle);
+
+/* Of a thread-safe one: its run begins, its run has ended, it is freed. */
+void handle_lock(struct handle_object *handle);
+void handle_unlock(struct handle_object *handle);
+void handle_free_lock(struct handle_object *handle);
 
 /* The loop has done with what was ready or a timer, one of ours or another: its reference ends.
  *
@@ -85,7 +101,10 @@ static inline int loop_visit_handle(struct loop_object *loop, PyObject *handle, 
     return is_part ? handle_traverse(ours, visit, arg) : 0;
 }
 
-/* Add both types. Returns 0, or -1 with an exception set. */
+/* Add the types. Returns 0, or -1 with an exception set. */
 int handle_types_add(PyObject *module);
+
+/* The type of thread-safe ones; after that of the others. */
+int threadsafe_type_add(PyObject *module);
 
 #endif

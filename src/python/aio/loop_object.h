@@ -66,16 +66,17 @@ struct loop_object {
     int wake_fd;  /* eventfd, edge-triggered and never read */
     bool is_closed;
     bool is_debug;
-    bool is_watched;  /* callbacks are run in Python, which records them */
-    bool is_stopping; /* stop() was called */
-    bool runs_on;     /* one _run_once is several turns: run_forever calls it, and no other */
-    bool is_waiting;  /* in epoll_wait(2), without the GIL */
-    bool is_woken;    /* since that began */
-    bool has_forked;  /* children may have its descriptors */
-    uint64_t looks;   /* at epoll, begun */
-    bool is_seen;     /* callbacks may be run without another look at epoll, see turn.c */
-    uint64_t seen_ns; /* clock_monotonic_ns() of the last look, if that found nothing; else 0 */
-    int budget;       /* of the callback that runs: see LOOP_BUDGET */
+    bool is_watched;      /* callbacks are run in Python, which records them */
+    bool is_stopping;     /* stop() was called */
+    bool runs_on;         /* one _run_once is several turns: run_forever calls it, and no other */
+    bool is_waiting;      /* in epoll_wait(2), without the GIL */
+    bool is_woken;        /* since that began */
+    bool has_forked;      /* children may have its descriptors */
+    uint64_t looks;       /* at epoll, begun */
+    bool is_seen;         /* callbacks may be run without another look at epoll, see turn.c */
+    uint64_t seen_ns;     /* clock_monotonic_ns() of the last look, if that found nothing; else 0 */
+    unsigned long runner; /* the thread that ran a thread-safe handle last */
+    int budget;           /* of the callback that runs: see LOOP_BUDGET */
     PyObject *task_factory;
     struct ready_ring ready;
     struct timer_heap timers;

@@ -150,6 +150,17 @@ static PyObject *loop_create_future(struct loop_object *loop, PyObject *unused)
     return loop_make(loop, loop->state->aio.future_class, PyTuple_New(0));
 }
 
+/* asyncio.tasks.Task: of this moment, since programs put another in its place. A new reference, or
+ * NULL with an exception set. */
+static PyObject *task_class_now(const struct loop_object *loop)
+{
+    const struct aio_state *aio = &loop->state->aio;
+    PyObject *class = PyDict_GetItemWithError(aio->task_names, loop->state->strings[STRING_TASK]);
+    if (!class && PyErr_Occurred())
+        return NULL;
+    return Py_NewRef(class ? class : aio->task_class);
+}
+
 /* asyncio.Task(coro, loop=loop, **keywords); with a task factory as asyncio has it. */
 PyObject *loop_create_task(struct loop_object *loop, PyObject *const *args, Py_ssize_t count,
                            PyObject *names)
@@ -170,17 +181,19 @@ PyObject *loop_create_task(struct loop_object *loop, PyObject *const *args, Py_s
         stack[i + (is_plain ? 0 : 1)] = args[i];
     if (!is_plain)
         return PyObject_Vectorcall(aio->base_create_task, stack, (size_t)count + 1, names);
-    if (keywords == 0)
-        return loop_make(loop, aio->task_class, PyTuple_Pack(1, args[0]));
-    PyObject *all = PyTuple_New(keywords + 1);
-    if (!all)
-        return NULL;
-    for (Py_ssize_t i = 0; i < keywords; i++)
-        PyTuple_SET_ITEM(all, i, Py_NewRef(PyTuple_GET_ITEM(names, i)));
-    PyTuple_SET_ITEM(all, keywords, Py_NewRef(loop->state->strings[STRING_LOOP]));
-    stack[keywords + 1] = (PyObject *)loop;
-    PyObject *task = PyObject_Vectorcall(aio->task_class, stack, 1, all);
-    Py_DECREF(all);
+    PyObject *class = task_class_now(loop), *task = NULL;
+    PyObject *all = class && keywords > 0 ? PyTuple_New(keywords + 1) : NULL;
+    if (class && keywords == 0)
+        task = loop_make(loop, class, PyTuple_Pack(1, args[0]));
+    if (all) {
+        for (Py_ssize_t i = 0; i < keywords; i++)
+            PyTuple_SET_ITEM(all, i, Py_NewRef(PyTuple_GET_ITEM(names, i)));
+        PyTuple_SET_ITEM(all, keywords, Py_NewRef(loop->state->strings[STRING_LOOP]));
+        stack[keywords + 1] = (PyObject *)loop;
+        task = PyObject_Vectorcall(class, stack, 1, all);
+    }
+    Py_XDECREF(all);
+    Py_XDECREF(class);
     return task;
 }
 

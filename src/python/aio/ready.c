@@ -116,8 +116,10 @@ PyObject *loop_call_soon(struct loop_object *loop, PyObject *const *args, Py_ssi
 PyObject *loop_call_soon_threadsafe(struct loop_object *loop, PyObject *const *args,
                                     Py_ssize_t count, PyObject *names)
 {
-    struct handle_object *handle = handle_from_arguments(loop, loop->state->aio.handle_type, args,
-                                                         count, names, 0, "call_soon_threadsafe");
+    const struct aio_state *aio = &loop->state->aio;
+    struct handle_object *handle =
+        handle_from_arguments(loop, aio->threadsafe_class ? aio->threadsafe_type : aio->handle_type,
+                              args, count, names, 0, "call_soon_threadsafe");
     if (!handle || ready_push(loop, Py_NewRef(handle)) < 0)
         Py_CLEAR(handle);
     loop_wake(loop);

@@ -63,7 +63,8 @@ int socket_wait(struct socket_object *socket, short events, uint64_t deadline_ns
 }
 
 /* Once, without the GIL where it may take time. */
-static int64_t call_attempt(struct socket_object *socket, struct socket_call *call, bool is_blocking)
+static int64_t call_attempt(struct socket_object *socket, struct socket_call *call,
+                            bool is_blocking)
 {
     int fd = socket->fd;
     int64_t result;
@@ -125,6 +126,13 @@ static int timeout_from_float(int64_t *timeout_ns, double seconds)
 
 static int timeout_from_int(int64_t *timeout_ns, PyObject *object)
 {
+#if PY_VERSION_HEX >= 0x030E0000
+    if (!PyIndex_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "'%T' object cannot be interpreted as an integer or float",
+                     object);
+        return -1;
+    }
+#endif
     long long seconds = PyLong_AsLongLong(object);
     if (seconds == -1 && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_OverflowError))

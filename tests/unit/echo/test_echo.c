@@ -358,7 +358,7 @@ static void test_a_client_that_does_not_read(void **state)
     connect_client(client);
     assert_int_equal(run(), 0);
     check_whole(client, LONG);
-    assert_in_range(site.most_allocated, 1, ECHO_RECEIVE_SIZE);
+    assert_true(site.most_allocated >= 1 && site.most_allocated <= ECHO_RECEIVE_SIZE);
     end();
 }
 
@@ -406,7 +406,8 @@ static void test_one_that_always_has_more_does_not_starve_others(void **state)
     assert_int_equal(run(), 0);
     check_whole(&site.clients[1], 1);
     assert_int_equal(site.clients[0].got, 0);
-    assert_in_range(site.most_in_a_row, ECHO_TURN, 3 * ECHO_TURN); /* of a few turns */
+    assert_true(site.most_in_a_row >= ECHO_TURN &&
+                site.most_in_a_row <= 3 * ECHO_TURN); /* of a few turns */
     end();
 }
 

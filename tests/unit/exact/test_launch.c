@@ -233,7 +233,7 @@ static void test_what_fails_while_it_runs(void **state)
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         for (int nth = 1; nth < 12; nth++) {
             fails[all[i]] = nth;
-            assert_in_range(run(), 0, CALLS + 1); /* what a descriptor is was not known once */
+            assert_true((unsigned)run() <= CALLS + 1); /* what a descriptor is was not known once */
         }
 }
 
@@ -291,7 +291,7 @@ static void test_memory_that_is_not_there(void **state)
     (void)state;
     for (int nth = 3; nth < 6; nth++) {
         fails[CALLOC] = nth;
-        assert_in_range(run(), 0, CALLS);
+        assert_true((unsigned)run() <= CALLS);
     }
     for (int nth = 3; nth < 12; nth++) {
         fails[MMAP] = nth;

@@ -241,12 +241,12 @@ static void ask_everything(void)
                                .file = {file, sizeof(file), 0, false}};
     size_t count;
     enum frames_end end = walk_to(keys, 8, &count);
-    assert_in_range(end, FRAMES_ALL, FRAMES_UNREADABLE);
-    assert_in_range(count, 0, end <= FRAMES_MORE ? 8 : 0);
+    assert_true(end <= FRAMES_UNREADABLE);
+    assert_true(count <= (end <= FRAMES_MORE ? 8 : 0));
     for (size_t i = 0; i < count; i++) {
         frames_code(&frames, keys[i].code, &code);
-        assert_in_range(code.name.len, 0, sizeof(name));
-        assert_in_range(code.file.len, 0, sizeof(file));
+        assert_true(code.name.len <= sizeof(name));
+        assert_true(code.file.len <= sizeof(file));
         frames_line(&frames, keys[i].code, keys[i].instruction);
         frames_code_key(&frames, keys[i].code);
     }

@@ -68,7 +68,7 @@ static void test_each_row_is_complete(void **state)
 {
     for (int refusal = 1; refusal < HTTP_REFUSAL_COUNT; refusal++) {
         const struct http_refusal_row *row = http_refusal_row((enum http_refusal)refusal);
-        assert_in_range(row->status, 400, 505);
+        assert_true(row->status >= 400 && row->status <= 505);
         assert_true(strlen(row->text) > 0 && strlen(row->text) < 60);
         assert_int_equal(strncmp(row->source, "RFC ", 4), 0);
         assert_null(strpbrk(row->text, "\r\n"));

@@ -113,10 +113,10 @@ static void test_small_writes_reach_the_file_together(void **state)
     (void)state;
     pwrite_calls = 0;
     round_trip(1000, 20000, 1, 512);
-    assert_in_range(pwrite_calls, 1, 20);
+    assert_true(pwrite_calls >= 1 && pwrite_calls <= 20);
     pwrite_calls = 0;
     round_trip(1000, 20000, 100, 1);
-    assert_in_range(pwrite_calls, 1, 20);
+    assert_true(pwrite_calls >= 1 && pwrite_calls <= 20);
 }
 
 static void test_bytes_come_back_in_order_while_more_come(void **state)
