@@ -67,6 +67,8 @@ class _Watched(selectors.BaseSelector):
 
 _SelectorSocketTransport = vars(selector_events)["_SelectorSocketTransport"]
 _StreamTransport = _zolal.make_stream_transport(_SelectorSocketTransport)
+# Asyncio's name for what reads; None: the connection is lost.
+_StreamTransport._read_ready_cb = property(lambda self: self._protocol and self._read_ready)
 if sys.version_info >= (3, 12):
 
     def _writelines(self: Any, list_of_data: Iterable[Any]) -> None:
