@@ -1,5 +1,5 @@
 /* Python's calls between the kernel's: every function of Python and of C that bytecode calls, as
- * the interpreter tells of them. CPython 3.10 to 3.13, without Python.h: its functions are found by
+ * the interpreter tells of them. CPython 3.10 to 3.14, without Python.h: its functions are found by
  * dlsym(3), what they tell of is read by src/frames/.
  *
  * 3.10 and 3.11 have a profile function in each thread (PyEval_SetProfile); from 3.12 on there are

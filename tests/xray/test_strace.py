@@ -47,7 +47,7 @@ def arguments_of_strace(name, text):
     if name == "sendmsg":
         return fd, tuple(int(length) for length in re.findall(r"iov_len=(\d+)", text))
     if name == "sendfile":
-        _, in_fd, offset, count = re.match(r"(\d+), (\d+), \[(\d+)\].*, (\d+)$", text).groups()
+        _, in_fd, offset, count = re.match(r"(\d+), (\d+), \[(\d+)[^]]*\].*, (\d+)$", text).groups()
         return fd, int(in_fd), int(offset), int(count)
     if name == "epoll_ctl":
         operation, target = re.match(r"\d+, (\w+), (\d+)", text).groups()

@@ -26,8 +26,8 @@ What is told is printed to standard error when it ends. Its children are traced,
 
 What cannot be seen: calls that a program makes without the C library (statically linked ones, raw
 instructions, io_uring), calls that the C library makes inside itself (looking up host names,
-stdio), programs that are set-uid. Python lines are shown for CPython 3.10 to 3.14, calls (--calls)
-for 3.10 to 3.13: not in subinterpreters; before 3.12 not while a thread has a profile function of
+stdio), programs that are set-uid. Python lines and calls (--calls) are shown for CPython 3.10 to
+3.14: not in subinterpreters; calls before 3.12 not while a thread has a profile function of
 the program's (sys.setprofile, cProfile).
 
 With --exact nothing is loaded into the program: the kernel stops it at each call that is recorded
