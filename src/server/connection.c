@@ -65,6 +65,7 @@ void connection_enter(struct connection *connection, enum connection_state state
     if (state == CONNECTION_READY)
         connection->worker->ready_count++;
     connection->state = (uint8_t)state;
+    connection->expired = false; /* that was another state's patience */
     connection_start_patience(connection);
 }
 

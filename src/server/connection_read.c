@@ -361,11 +361,9 @@ void connection_expire(struct connection *connection)
 
 void connection_resume(struct connection *connection)
 {
-    uint8_t state = connection->state;
-    bool expired = connection->expired;
-    connection->expired = false;
-    if (connection_advance(connection) == CONNECTION_LEFT)
+    if (connection_advance(connection) == CONNECTION_LEFT || !connection->expired)
         return;
-    if (expired && connection->state == state && !list_is_linked(&connection->timer.node))
+    connection->expired = false;
+    if (!list_is_linked(&connection->timer.node))
         connection_give_up(connection);
 }

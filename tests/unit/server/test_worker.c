@@ -909,13 +909,20 @@ static void test_a_queue_can_be_left_to_who_serves_next(void **state)
  * wait. What is sent before one is reported by it, what is sent after it is in the kernel alone. */
 static struct {
     int fd, waits, before, after;
+    bool has_body; /* that comes a wait later than its head */
 } late;
+
+#define LATE_HEAD "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n1"
 
 static void *late_before_wait(void *context)
 {
     (void)context;
     if (++late.waits == late.before)
         send(late.fd, HELLO, sizeof(HELLO) - 1, 0);
+    if (late.has_body && late.waits == 3)
+        send(late.fd, LATE_HEAD, sizeof(LATE_HEAD) - 1, 0);
+    if (late.has_body && late.waits == 4)
+        send(late.fd, "23", 2, 0);
     if (late.waits == 2)
         worker_stop(site.worker);
     return NULL;
@@ -930,7 +937,7 @@ static bool late_after_wait(void *context)
 }
 
 /* How many requests are answered; never with a reset. */
-static int late_visit(int before, int after)
+static int late_visit(int before, int after, bool has_body)
 {
     struct worker_config config = {.limits = test_limits,
                                    .handler = {on_request, on_writable, on_abort, &site},
@@ -942,10 +949,11 @@ static int late_visit(int before, int after)
     char text[2000];
     int pair[2];
     config.limits.graceful_ms = config.limits.head_ms = config.limits.keep_alive_ms = 0;
+    config.limits.body_ms = 0;
     assert_int_equal(address_parse(&peer, "127.0.0.1:1", NULL), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
     assert_int_equal(worker_new(&site.worker, &config, &err), 0);
-    late = (typeof(late)){.fd = pair[0], .before = before, .after = after};
+    late = (typeof(late)){.fd = pair[0], .before = before, .after = after, .has_body = has_body};
     site.requests = 0;
     assert_int_equal(worker_adopt(site.worker, pair[1], &peer), 0);
     assert_int_equal(worker_run(site.worker, &err), 0);
@@ -961,10 +969,11 @@ static int late_visit(int before, int after)
 static void test_a_request_that_crosses_a_stop_is_answered(void **state)
 {
     (void)state;
-    assert_int_equal(late_visit(3, 0), 1); /* the first of its connection */
-    assert_int_equal(late_visit(1, 2), 2); /* a connection that was kept */
-    assert_int_equal(late_visit(1, 0), 1); /* the same, without another */
-    assert_int_equal(late_visit(0, 0), 0); /* a client that never asks does not stop the stop */
+    assert_int_equal(late_visit(3, 0, false), 1); /* the first of its connection */
+    assert_int_equal(late_visit(1, 2, false), 2); /* a connection that was kept */
+    assert_int_equal(late_visit(1, 0, false), 1); /* the same, without another */
+    assert_int_equal(late_visit(1, 0, true), 2);  /* its last look meets a request under way */
+    assert_int_equal(late_visit(0, 0, false), 0); /* who never asks does not stop the stop */
 }
 
 static void test_running_out_of_descriptors_passes(void **state)
