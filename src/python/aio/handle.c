@@ -41,10 +41,11 @@ struct handle_object *handle_new(PyTypeObject *type, struct loop_object *loop, P
     handle->callback = Py_NewRef(callback);
     handle->context = own;
     handle->traceback = handle->text = handle->weakrefs = NULL;
-    handle->when = 0;
     handle->is_threadsafe = type == loop->state->aio.threadsafe_type;
     if (handle->is_threadsafe)
         handle->ended = NULL;
+    else
+        handle->when = 0;
     handle->is_cancelled = handle->is_scheduled = handle->is_running = false;
     handle->is_tracked = false;
     for (Py_ssize_t i = 0; i < count; i++)
